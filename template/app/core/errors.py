@@ -1,0 +1,243 @@
+"""Where an error becomes a response: always ``application/problem+json`` (RFC 9457).
+
+Code that finds something wrong raises one of the classes below, from any depth; nothing else in
+the service builds an error response.
+"""
+
+import json
+import logging
+import re
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import ClassVar
+
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from sqlalchemy.exc import DBAPIError, IntegrityError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from sqlalchemy.orm.exc import StaleDataError
+from starlette.exceptions import HTTPException
+
+logger = logging.getLogger(__name__)
+
+PROBLEM_MEDIA_TYPE = "application/problem+json"
+
+type JsonValue = str | int | float | bool | list[JsonValue] | dict[str, JsonValue] | None
+
+
+class Problem(Exception):
+    """An error that has an answer; subclasses name the status.
+
+    Args:
+        detail: A sentence for the caller, about this occurrence. It is public.
+        headers: Sent with the answer.
+        **members: Further members of the problem document (RFC 9457 §3.2).
+    """
+
+    status: int = 500
+    # RFC 9457 §4.2.1: about:blank says that the status tells everything about the type.
+    type: ClassVar[str] = "about:blank"
+    title: ClassVar[str | None] = None
+
+    def __init__(
+        self,
+        detail: str | None = None,
+        *,
+        headers: Mapping[str, str] | None = None,
+        **members: JsonValue,
+    ) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.headers = dict(headers or {})
+        self.members = members
+
+    def response(self) -> Response:
+        """Return the problem document; never stored by a cache, because it may say who asked."""
+        content: dict[str, JsonValue] = {
+            "type": self.type,
+            "title": self.title or HTTPStatus(self.status).phrase,
+            "status": self.status,
+        }
+        if self.detail is not None:
+            content["detail"] = self.detail
+        return Response(
+            json.dumps(content | self.members, allow_nan=False),
+            self.status,
+            {"Cache-Control": "no-store"} | self.headers,
+            media_type=PROBLEM_MEDIA_TYPE,
+        )
+
+
+class BadRequest(Problem):
+    """The request cannot be understood."""
+
+    status = 400
+
+
+class Unauthorized(Problem):
+    """The caller has not shown who they are; RFC 9110 §15.5.2 wants a ``WWW-Authenticate``."""
+
+    status = 401
+
+
+class Forbidden(Problem):
+    """The caller is known, and may not."""
+
+    status = 403
+
+
+class NotFound(Problem):
+    """There is no such thing, or the caller may not know of it."""
+
+    status = 404
+
+
+class Conflict(Problem):
+    """The request contradicts what is stored."""
+
+    status = 409
+
+
+class ContentTooLarge(Problem):
+    """The request's body is larger than the service accepts."""
+
+    status = 413
+
+
+class Unprocessable(Problem):
+    """The request is well formed, and its content is not acceptable."""
+
+    status = 422
+
+
+class ServiceUnavailable(Problem):
+    """Something that the service depends on does not answer; the caller may try again."""
+
+    status = 503
+    retry_after: ClassVar[int] = 5
+
+    def __init__(
+        self,
+        detail: str | None = None,
+        *,
+        headers: Mapping[str, str] | None = None,
+        **members: JsonValue,
+    ) -> None:
+        retry = {"Retry-After": str(self.retry_after)}
+        super().__init__(detail, headers=retry | dict(headers or {}), **members)
+
+
+class GatewayTimeout(Problem):
+    """Something that the service depends on took too long."""
+
+    status = 504
+
+
+class DatabaseUnavailable(ServiceUnavailable):
+    """No connection to the database could be had."""
+
+    type = "urn:problem:database-unavailable"
+    title = "Database unavailable"
+    retry_after = 1
+
+
+class InternalServerError(Problem):
+    """A bug. The log has the traceback, the caller only learns that it happened."""
+
+
+def add_exception_handlers(app: FastAPI) -> None:
+    """Answer every exception that leaves a route with a problem document.
+
+    Exceptions that have no handler here are bugs and go on to ``ErrorBoundary``.
+    """
+    app.add_exception_handler(Problem, _answer_problem)
+    app.add_exception_handler(HTTPException, _answer_http_exception)
+    app.add_exception_handler(RequestValidationError, _answer_validation_error)
+    app.add_exception_handler(DBAPIError, _answer_database_error)
+    app.add_exception_handler(PoolTimeoutError, _answer_database_error)
+    app.add_exception_handler(StaleDataError, _answer_database_error)
+
+
+def problem_from_database_error(error: Exception) -> Problem | None:
+    """Return the problem that a database error means to the caller, or None for a bug.
+
+    The first two characters of an SQLSTATE are its class (PostgreSQL's documentation, appendix A).
+    """
+    if isinstance(error, StaleDataError):
+        return Conflict("The resource was changed by somebody else meanwhile; read it again.")
+    if isinstance(error, PoolTimeoutError):
+        return DatabaseUnavailable("Every connection to the database is in use.")
+    if not isinstance(error, DBAPIError):
+        return None
+    state = str(getattr(error.orig, "sqlstate", None) or "")
+    match state[:2]:
+        case "23" if state == "23505":
+            return _duplicate(error)
+        case "23" if state in {"23503", "23P01"}:
+            return Conflict("The request contradicts what other resources refer to.")
+        case "23" | "22":
+            return Unprocessable("The database refuses a value of the request.")
+        case "40":
+            return ServiceUnavailable("Another request was in the way; try again.")
+        case "08" | "53":
+            return DatabaseUnavailable()
+        case "57" if state == "57014":
+            return GatewayTimeout("The database took too long.")
+        case "57":
+            return DatabaseUnavailable()
+        case "55" if state == "55P03":
+            return ServiceUnavailable("Another request was in the way; try again.")
+    return DatabaseUnavailable() if error.connection_invalidated else None
+
+
+def _duplicate(error: DBAPIError) -> Conflict:
+    # PostgreSQL's DETAIL line repeats the values. The columns are enough, and public already.
+    detail = str(getattr(error.orig, "detail", None) or "")
+    if isinstance(error, IntegrityError) and (key := re.match(r"Key \(([\w, ]+)\)=", detail)):
+        return Conflict(f"There is one already with this {key[1]}.", fields=[*key[1].split(", ")])
+    return Conflict("There is one already.")
+
+
+async def _answer_problem(_request: Request, error: Exception) -> Response:
+    assert isinstance(error, Problem)  # noqa: S101 - Starlette's handler type is Exception
+    return error.response()
+
+
+async def _answer_http_exception(_request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)  # noqa: S101
+    # Starlette fills an absent detail with the status's phrase, which the title says already.
+    absent = error.detail == HTTPStatus(error.status_code).phrase
+    problem = Problem(None if absent else error.detail, headers=error.headers)
+    problem.status = error.status_code
+    return problem.response()
+
+
+async def _answer_validation_error(_request: Request, error: Exception) -> Response:
+    """Name each offending place and rule. The input is not repeated: it may be a password."""
+    assert isinstance(error, RequestValidationError)  # noqa: S101
+    errors: list[JsonValue] = [
+        {"location": [_printable(part) for part in problem["loc"]], "type": problem["type"]}
+        for problem in error.errors()
+    ]
+    return Unprocessable("The request does not fit its description.", errors=errors).response()
+
+
+async def _answer_database_error(_request: Request, error: Exception) -> Response:
+    problem = problem_from_database_error(error)
+    if problem is None:
+        raise error
+    if problem.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        logger.warning("Database error answered with %s: %s", problem.status, _summary(error))
+    return problem.response()
+
+
+def _summary(error: Exception) -> str:
+    """Return the kind of error without the statement's values, which do not belong in a log."""
+    state = getattr(getattr(error, "orig", None), "sqlstate", None)
+    return f"{type(error).__name__} {state or ''}".rstrip()
+
+
+def _printable(part: str | int) -> str | int:
+    # The name of a member that the caller made up may hold half of a surrogate pair, which
+    # no UTF-8 document can carry.
+    return part if isinstance(part, int) else part.encode("utf-8", "replace").decode()

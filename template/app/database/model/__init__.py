@@ -1,0 +1,11 @@
+"""The tables, one module for each.
+
+Every module in this folder is imported here, so that the metadata is complete: Alembic would
+propose to drop the table of a model that nobody has imported.
+"""
+
+from importlib import import_module
+from pkgutil import iter_modules
+
+for _module in iter_modules(__path__):
+    import_module(f"{__name__}.{_module.name}")
