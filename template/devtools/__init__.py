@@ -1,0 +1,1 @@
+"""Development only: nothing in `app` imports this package."""

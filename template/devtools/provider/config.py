@@ -1,0 +1,94 @@
+"""What the development provider is configured with, and where it refuses to run."""
+
+import os
+import re
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+from urllib.parse import urlsplit
+
+LOOPBACK_HOSTS = ("127.0.0.1", "localhost")
+LOOPBACK_ORIGIN = r"http://(?:127\.0\.0\.1|localhost)(?::[0-9]{1,5})?"
+_CLIENT_ID = re.compile(r"[\x20-\x7e]{1,100}")
+
+TokenFormat = Literal["opaque", "jwt"]
+
+
+class ProviderError(Exception):
+    """A sentence for the developer: what is wrong and what to do about it."""
+
+
+@dataclass(frozen=True)
+class ProviderConfig:
+    """The provider's identity, and the one confidential client registered with it.
+
+    `issuer` is a loopback URL, with or without a path and without a trailing slash. `audience` is
+    the `aud` of every token that was asked for without a `resource`. `docs_client_id` names the
+    public client of the docs page's Authorize button. Lifetimes are in seconds.
+
+    Raises ProviderError when the issuer is not a loopback URL or an identifier is empty.
+    """
+
+    issuer: str = "http://127.0.0.1:9000"
+    audience: str = "app"
+    client_id: str = "app"
+    client_secret: str = field(default_factory=lambda: secrets.token_urlsafe(24), repr=False)
+    docs_client_id: str = "docs"
+    token_format: TokenFormat = "opaque"  # noqa: S105 - a format, not a secret.
+    access_token_lifetime: int = 3600
+    refresh_token_lifetime: int = 8 * 3600
+    default_scope: str = "openid profile email"
+
+    def __post_init__(self) -> None:
+        """Refuse what would make a provider that is unsafe or that nobody can use."""
+        _require_loopback(self.issuer)
+        for name in ("client_id", "docs_client_id"):
+            if not _CLIENT_ID.fullmatch(getattr(self, name)):
+                raise ProviderError(f"The provider's {name} must be 1 to 100 ASCII characters.")
+        if not self.client_secret or not self.audience:
+            raise ProviderError("The provider needs a client_secret and an audience: set both.")
+        if self.client_id == self.docs_client_id:
+            raise ProviderError("The provider's client_id and docs_client_id must differ.")
+        if self.token_format not in ("opaque", "jwt"):
+            raise ProviderError('The provider\'s token_format must be "opaque" or "jwt".')
+
+    @property
+    def issuer_path(self) -> str:
+        """The path of the issuer, under which every endpoint lies; empty for most issuers."""
+        return urlsplit(self.issuer).path
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str]) -> "ProviderConfig":
+        """Read DEV_PROVIDER_AUDIENCE, _CLIENT_ID, _CLIENT_SECRET, _DOCS_CLIENT_ID, _TOKEN_FORMAT.
+
+        An unset or empty variable keeps the default; the default secret is a random one.
+        """
+        names = ("audience", "client_id", "client_secret", "docs_client_id", "token_format")
+        found = {name: environment.get(f"DEV_PROVIDER_{name.upper()}", "") for name in names}
+        # An unknown token format is refused by __post_init__.
+        return cls(**{name: value for name, value in found.items() if value})  # type: ignore[arg-type]
+
+
+def refuse_production() -> None:
+    """Raise ProviderError in production: anyone can log in here as anyone."""
+    if os.environ.get("ENVIRONMENT", "").strip().lower() == "production":
+        raise ProviderError(
+            "The development provider refuses to start because ENVIRONMENT is production: "
+            "set SSO_ISSUER to your real identity provider."
+        )
+
+
+def _require_loopback(issuer: str) -> None:
+    try:
+        parts = urlsplit(issuer)
+        loopback = parts.scheme == "http" and parts.hostname in LOOPBACK_HOSTS
+        plain = not (parts.query or parts.fragment or parts.username or issuer.endswith("/"))
+        usable = loopback and plain and parts.port != 0
+    except ValueError:
+        usable = False
+    if not usable:
+        raise ProviderError(
+            f"The development provider cannot be {issuer!r}: it runs on this machine only, "
+            "so its issuer must look like http://127.0.0.1:9000."
+        )
