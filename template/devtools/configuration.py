@@ -1,0 +1,13 @@
+"""What the developer has configured, in the environment or in ``.env``."""
+
+import os
+from pathlib import Path
+
+from dotenv import dotenv_values
+
+PROJECT_ROOT = Path(__file__).resolve().parents[1]
+
+
+def configured(name: str) -> str | None:
+    """Return the value of a setting as the service would see it, or None where it has none."""
+    return os.environ.get(name) or dotenv_values(PROJECT_ROOT / ".env").get(name) or None

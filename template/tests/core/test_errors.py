@@ -1,0 +1,194 @@
+"""How errors are answered."""
+
+import json
+from collections.abc import AsyncIterator
+
+import asyncpg
+import httpx2
+import pytest
+from fastapi import FastAPI
+from pydantic import BaseModel
+from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
+from sqlalchemy.orm.exc import StaleDataError
+from starlette.exceptions import HTTPException
+
+from app.core.errors import (
+    Conflict,
+    ServiceUnavailable,
+    add_exception_handlers,
+    problem_from_database_error,
+)
+from app.core.middleware import ErrorBoundary
+
+
+class Body(BaseModel):
+    number: int
+
+
+@pytest.fixture
+async def caller() -> AsyncIterator[httpx2.AsyncClient]:
+    app = FastAPI(redirect_slashes=False)
+    add_exception_handlers(app)
+    app.add_middleware(ErrorBoundary)
+
+    @app.get("/conflict")
+    async def conflict() -> None:
+        raise Conflict("It is taken.", field="name")
+
+    @app.get("/teapot")
+    async def teapot() -> None:
+        raise HTTPException(418, "short and stout", {"X-Spout": "yes"})
+
+    @app.get("/unavailable")
+    async def unavailable() -> None:
+        raise ServiceUnavailable
+
+    @app.get("/bug")
+    async def bug() -> None:
+        raise RuntimeError("canary")
+
+    @app.get("/database-bug")
+    async def database_bug() -> None:
+        raise DBAPIError("SELECT", {}, Exception("canary"))
+
+    @app.post("/")
+    async def create(body: Body) -> Body:
+        return body
+
+    transport = httpx2.ASGITransport(app)
+    async with httpx2.AsyncClient(transport=transport, base_url="http://test") as client:
+        yield client
+
+
+async def test_a_problem_has_its_status_its_sentence_and_its_members(
+    caller: httpx2.AsyncClient,
+) -> None:
+    response = await caller.get("/conflict")
+
+    assert response.status_code == 409
+    assert response.headers["content-type"] == "application/problem+json"
+    assert response.headers["cache-control"] == "no-store"
+    assert response.json() == {
+        "type": "about:blank",
+        "title": "Conflict",
+        "status": 409,
+        "detail": "It is taken.",
+        "field": "name",
+    }
+
+
+async def test_an_http_exception_becomes_a_problem_and_keeps_its_headers(
+    caller: httpx2.AsyncClient,
+) -> None:
+    response = await caller.get("/teapot")
+
+    assert response.status_code == 418
+    assert response.headers["x-spout"] == "yes"
+    assert response.json()["detail"] == "short and stout"
+
+
+async def test_an_unavailable_service_says_when_to_try_again(caller: httpx2.AsyncClient) -> None:
+    response = await caller.get("/unavailable")
+    assert response.status_code == 503
+    assert response.headers["retry-after"] == "5"
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"), [("GET", "/nowhere", 404), ("DELETE", "/", 405)]
+)
+async def test_the_framework_s_own_errors_are_problems_too(
+    caller: httpx2.AsyncClient, method: str, path: str, status: int
+) -> None:
+    response = await caller.request(method, path)
+
+    assert response.status_code == status
+    assert response.headers["content-type"] == "application/problem+json"
+    assert "detail" not in response.json()
+
+
+@pytest.mark.parametrize(
+    ("body", "location", "kind"),
+    [
+        ('{"number": "canary"}', ["body", "number"], "int_parsing"),
+        ('{"number": NaN}', ["body", "number"], "finite_number"),
+        ("{canary", ["body", 1], "json_invalid"),
+        ('{"number": [' + "1," * 20 + "1]}", ["body", "number"], "int_type"),
+    ],
+)
+async def test_a_422_names_the_place_and_the_rule_and_not_the_input(
+    caller: httpx2.AsyncClient, body: str, location: list[str | int], kind: str
+) -> None:
+    response = await caller.post("/", content=body, headers={"content-type": "application/json"})
+
+    assert response.status_code == 422
+    assert response.headers["content-type"] == "application/problem+json"
+    assert response.json()["errors"] == [{"location": location, "type": kind}]
+    assert "canary" not in response.text
+
+
+@pytest.mark.parametrize("path", ["/bug", "/database-bug"])
+async def test_a_bug_is_a_500_that_tells_the_log_and_not_the_caller(
+    caller: httpx2.AsyncClient, caplog: pytest.LogCaptureFixture, path: str
+) -> None:
+    response = await caller.get(path)
+
+    assert response.status_code == 500
+    assert response.json() == {
+        "type": "about:blank",
+        "title": "Internal Server Error",
+        "status": 500,
+    }
+    assert "Traceback" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (asyncpg.ForeignKeyViolationError("x"), 409),
+        (asyncpg.ExclusionViolationError("x"), 409),
+        (asyncpg.CheckViolationError("x"), 422),
+        (asyncpg.NumericValueOutOfRangeError("x"), 422),
+        (asyncpg.SerializationError("x"), 503),
+        (asyncpg.DeadlockDetectedError("x"), 503),
+        (asyncpg.LockNotAvailableError("x"), 503),
+        (asyncpg.TooManyConnectionsError("x"), 503),
+        (asyncpg.ConnectionDoesNotExistError("x"), 503),
+        (asyncpg.AdminShutdownError("x"), 503),
+        (asyncpg.QueryCanceledError("x"), 504),
+    ],
+)
+def test_an_sqlstate_decides_what_the_caller_learns(error: Exception, status: int) -> None:
+    problem = problem_from_database_error(DBAPIError("SELECT", {}, error))
+    assert problem is not None
+    assert problem.status == status
+
+
+def test_a_connection_that_broke_is_unavailable_even_without_an_sqlstate() -> None:
+    error = OperationalError("SELECT", {}, Exception(), connection_invalidated=True)
+    problem = problem_from_database_error(error)
+    assert problem is not None
+    assert problem.status == 503
+
+
+def test_a_stale_row_is_a_conflict() -> None:
+    problem = problem_from_database_error(StaleDataError())
+    assert problem is not None
+    assert problem.status == 409
+
+
+def test_a_duplicate_is_a_conflict_even_where_the_database_does_not_say_of_what() -> None:
+    error = IntegrityError("INSERT", {}, asyncpg.UniqueViolationError("x"))
+    problem = problem_from_database_error(error)
+    assert problem is not None
+    assert (problem.status, problem.members) == (409, {})
+
+
+def test_a_syntax_error_is_a_bug() -> None:
+    error = DBAPIError("SELEC", {}, asyncpg.PostgresSyntaxError("x"))
+    assert problem_from_database_error(error) is None
+    assert problem_from_database_error(ValueError()) is None
+
+
+def test_problems_are_valid_json_even_with_odd_members() -> None:
+    response = Conflict("\u2028 \ud800", list=[1, None]).response()
+    assert json.loads(bytes(response.body))["list"] == [1, None]

@@ -1,0 +1,160 @@
+"""Settings, and the sentences about wrong ones."""
+
+from pathlib import Path
+
+import pytest
+
+from app.core.settings import CoreSettings, DatabaseSettings, load_settings
+from app.settings import Settings
+
+GOOD = {
+    "ENVIRONMENT": "production",
+    "DATABASE_URL": "postgresql://app:p%40ss@db.example.com:5433/app",
+    "SSO_ISSUER": "https://sso.example.com/realms/main",
+    "SSO_AUDIENCE": "app",
+    "CLIENT_ID": "app",
+    "CLIENT_SECRET": "canary-secret",
+}
+
+
+@pytest.fixture
+def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> pytest.MonkeyPatch:
+    """Set what a production service would have, and nothing else."""
+    monkeypatch.chdir(tmp_path)
+    for field in CoreSettings.model_fields:
+        monkeypatch.delenv(field.upper(), raising=False)
+    for name, value in GOOD.items():
+        monkeypatch.setenv(name, value)
+    return monkeypatch
+
+
+def refusal(kind: type[DatabaseSettings] = Settings) -> str:
+    """Return the message with which the settings are refused."""
+    with pytest.raises(SystemExit) as caught:
+        load_settings(kind)
+    return str(caught.value)
+
+
+def test_the_environment_is_read(environment: pytest.MonkeyPatch) -> None:
+    settings = load_settings(Settings)
+
+    assert settings.database_url.drivername == "postgresql+asyncpg"
+    assert settings.database_url.password == "p@ss"
+    assert settings.client_secret.get_secret_value() == "canary-secret"
+    assert not settings.serves_docs
+
+
+def test_every_missing_setting_is_named_in_one_message(environment: pytest.MonkeyPatch) -> None:
+    for name in ("DATABASE_URL", "SSO_ISSUER", "CLIENT_SECRET"):
+        environment.delenv(name)
+
+    message = refusal()
+
+    for name in ("DATABASE_URL", "SSO_ISSUER", "CLIENT_SECRET"):
+        assert f"  {name} is not set (" in message
+    assert "SSO_AUDIENCE" not in message
+
+
+def test_an_empty_setting_is_a_missing_one(environment: pytest.MonkeyPatch) -> None:
+    environment.setenv("CLIENT_SECRET", "")
+    assert "CLIENT_SECRET is not set" in refusal()
+
+
+def test_migrations_need_the_database_only(environment: pytest.MonkeyPatch) -> None:
+    for name in ("SSO_ISSUER", "SSO_AUDIENCE", "CLIENT_ID", "CLIENT_SECRET"):
+        environment.delenv(name)
+    assert load_settings(DatabaseSettings).database_url.host == "db.example.com"
+
+
+@pytest.mark.parametrize("scheme", ["postgresql", "postgres", "postgresql+asyncpg"])
+def test_a_database_url_may_be_written_in_the_usual_ways(
+    environment: pytest.MonkeyPatch, scheme: str
+) -> None:
+    environment.setenv("DATABASE_URL", f"{scheme}://u:p@h/d?sslmode=require")
+
+    url = load_settings(Settings).database_url
+
+    assert url.render_as_string(hide_password=False) == "postgresql+asyncpg://u:p@h/d?ssl=require"
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "not a url",
+        "mysql://u:canary@h/d",
+        "postgresql+psycopg://u:canary@h/d",
+        "postgresql://u:canary@h",
+        "postgresql://u:canary@h/d?connect_timeout=3",
+        "postgresql://u:canary@h:port/d",
+        "sqlite:///canary.db",
+    ],
+)
+def test_a_database_url_that_cannot_work_is_refused_without_repeating_it(
+    environment: pytest.MonkeyPatch, url: str
+) -> None:
+    environment.setenv("DATABASE_URL", url)
+
+    message = refusal()
+
+    assert "  DATABASE_URL " in message
+    assert "canary" not in message
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("SSO_ISSUER", "sso.example.com"),
+        ("SSO_ISSUER", "http://sso.example.com"),
+        ("SSO_ISSUER", "https://user:canary@sso.example.com"),
+        ("SSO_INTROSPECTION_URL", "http://sso.example.com/introspect"),
+        ("CORS_ORIGINS", "https://app.example.com/path"),
+        ("CORS_ORIGINS", "*"),
+        ("ENVIRONMENT", "canary"),
+        ("DATABASE_POOL_SIZE", "0"),
+        ("DATABASE_STATEMENT_TIMEOUT", "9"),
+        ("MAX_BODY_SIZE", "-1"),
+    ],
+)
+def test_a_setting_that_is_wrong_in_production_is_named(
+    environment: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    environment.setenv(name, value)
+
+    message = refusal()
+
+    assert name in message
+    assert "canary" not in message
+
+
+def test_an_issuer_without_tls_is_for_development(environment: pytest.MonkeyPatch) -> None:
+    environment.setenv("ENVIRONMENT", "development")
+    environment.setenv("SSO_ISSUER", "http://127.0.0.1:9000")
+
+    settings = load_settings(Settings)
+
+    assert settings.sso_issuer == "http://127.0.0.1:9000"
+    assert settings.serves_docs
+
+
+def test_origins_are_separated_by_commas(environment: pytest.MonkeyPatch) -> None:
+    environment.setenv("CORS_ORIGINS", "https://a.example.com, https://b.example.com:8443,")
+    origins = load_settings(Settings).cors_origins
+    assert origins == ("https://a.example.com", "https://b.example.com:8443")
+
+
+def test_the_docs_can_be_served_in_production(environment: pytest.MonkeyPatch) -> None:
+    environment.setenv("DOCS_ENABLED", "true")
+    assert load_settings(Settings).serves_docs
+
+
+def test_secrets_do_not_appear_in_the_settings_text(environment: pytest.MonkeyPatch) -> None:
+    text = repr(load_settings(Settings))
+    assert "canary" not in text
+    assert "p@ss" not in text
+    assert "p%40ss" not in text
+
+
+def test_every_setting_stands_in_the_example() -> None:
+    example = (Path(__file__).parents[2] / ".env.example").read_text("utf-8")
+    for field in CoreSettings.model_fields:
+        assert f"{field.upper()}=" in example

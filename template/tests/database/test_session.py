@@ -1,0 +1,158 @@
+"""Sessions, transactions, and a database that is not there."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import httpx2
+import pytest
+from fastapi import FastAPI
+from sqlalchemy import text
+from sqlalchemy.exc import IntegrityError
+from sqlmodel import col, select
+from sqlmodel.ext.asyncio.session import AsyncSession
+
+from app.core.errors import NotFound, add_exception_handlers
+from app.database.model.user import User
+from app.database.session import Database, DbSession, create_engine, open_database
+from app.settings import Settings
+from devtools.processes import free_port
+
+
+@asynccontextmanager
+async def calling(app: FastAPI) -> AsyncIterator[httpx2.AsyncClient]:
+    transport = httpx2.ASGITransport(app)
+    async with httpx2.AsyncClient(transport=transport, base_url="http://test") as client:
+        yield client
+
+
+def _user() -> User:
+    return User(username="alice", email="alice@example.com")
+
+
+async def test_a_request_that_fails_leaves_nothing_behind(
+    database: Database, session: AsyncSession
+) -> None:
+    app = FastAPI()
+    add_exception_handlers(app)
+    app.state.database = database
+
+    @app.post("/")
+    async def write_then_fail(session: DbSession) -> None:
+        session.add(_user())
+        await session.flush()
+        raise NotFound("Nothing here.")
+
+    async with calling(app) as client:
+        assert (await client.post("/")).status_code == 404
+    assert (await session.exec(select(User))).first() is None
+
+
+@pytest.mark.committed
+async def test_a_commit_that_fails_is_never_answered_with_success(database: Database) -> None:
+    """The constraint is checked at the commit, when a plain dependency has answered already."""
+    async with database.engine.begin() as connection:
+        await connection.execute(
+            text(
+                "ALTER TABLE user_account ADD COLUMN manager uuid"
+                " REFERENCES user_account DEFERRABLE INITIALLY DEFERRED"
+            )
+        )
+    app = FastAPI()
+    add_exception_handlers(app)
+    app.state.database = database
+
+    @app.post("/")
+    async def refer_to_nobody(session: DbSession) -> None:
+        session.add(_user())
+        await session.flush()
+        connection = await session.connection()
+        await connection.execute(text("UPDATE user_account SET manager = gen_random_uuid()"))
+
+    async with calling(app) as client:
+        assert (await client.post("/")).status_code == 409
+    async with database.sessionmaker() as session:
+        assert (await session.exec(select(User))).first() is None
+
+
+async def test_rows_stay_readable_after_the_commit(database: Database) -> None:
+    async with database.sessionmaker.begin() as session:
+        user = _user()
+        session.add(user)
+    assert user.username == "alice"
+
+
+async def test_a_database_that_is_not_there_is_a_503_with_a_time_to_retry(
+    settings: Settings,
+) -> None:
+    url = settings.database_url.set(host="127.0.0.1", port=free_port())
+    app = FastAPI()
+    add_exception_handlers(app)
+
+    @app.get("/")
+    async def read(session: DbSession) -> None:
+        await session.exec(select(User))
+
+    async with (
+        open_database(settings.model_copy(update={"database_url": url})) as app.state.database,
+        calling(app) as client,
+    ):
+        response = await client.get("/")
+    assert response.status_code == 503
+    assert response.headers["retry-after"] == "1"
+    assert response.json()["type"] == "urn:problem:database-unavailable"
+
+
+async def test_a_pool_that_is_used_up_is_a_503(settings: Settings, database: Database) -> None:
+    small = settings.model_copy(update={"database_pool_size": 1, "database_pool_timeout": 0.05})
+    app = FastAPI()
+    add_exception_handlers(app)
+
+    @app.get("/")
+    async def read(session: DbSession) -> None:
+        await session.exec(select(User))
+
+    async with open_database(small) as app.state.database, calling(app) as client:
+        async with app.state.database.engine.connect():
+            response = await client.get("/")
+        assert response.status_code == 503
+        assert (await client.get("/")).status_code == 200
+
+
+async def test_a_statement_that_takes_too_long_is_ended_by_the_server(settings: Settings) -> None:
+    hasty = settings.model_copy(
+        update={"database_lock_timeout": 0.01, "database_statement_timeout": 0.02}
+    )
+    app = FastAPI()
+    add_exception_handlers(app)
+
+    @app.get("/")
+    async def read(session: DbSession) -> None:
+        await (await session.connection()).execute(text("SELECT pg_sleep(5)"))
+
+    async with open_database(hasty) as app.state.database, calling(app) as client:
+        assert (await client.get("/")).status_code == 504
+
+
+async def test_an_error_does_not_repeat_the_values_of_its_statement(
+    session: AsyncSession,
+) -> None:
+    for email in ("a@example.com", "b@example.com"):
+        session.add(User(username="alice", email=email, full_name="top secret"))
+
+    with pytest.raises(IntegrityError, match="uq_user_account_username") as caught:
+        await session.flush()
+
+    assert "top secret" not in str(caught.value)
+
+
+async def test_migrations_connect_without_the_limits_of_requests(settings: Settings) -> None:
+    engine = create_engine(settings, pooled=False)
+    async with engine.connect() as connection:
+        assert (await connection.execute(text("SHOW statement_timeout"))).scalar() == "0"
+    await engine.dispose()
+
+
+async def test_times_are_utc_whatever_the_server_says(database: Database) -> None:
+    async with database.engine.connect() as connection:
+        assert (await connection.execute(text("SHOW timezone"))).scalar() == "UTC"
+        assert (await connection.execute(select(col(User.id)))).first() is None

@@ -1,0 +1,117 @@
+"""The application as a whole."""
+
+import os
+import subprocess
+import sys
+
+import httpx2
+import pytest
+from fastapi import FastAPI
+
+from app.core.project import TITLE, VERSION
+from app.database.session import Database, open_database
+from app.main import create_app
+from app.settings import CurrentSettings, Settings
+from devtools.configuration import PROJECT_ROOT
+from devtools.processes import free_port
+
+
+async def _get(app: FastAPI, path: str, **headers: str) -> httpx2.Response:
+    transport = httpx2.ASGITransport(app)
+    async with httpx2.AsyncClient(transport=transport, base_url="http://test") as client:
+        return await client.get(path, headers=headers)
+
+
+async def test_the_service_is_healthy_with_its_database(client: httpx2.AsyncClient) -> None:
+    response = await client.get("/health")
+    assert response.status_code == 200
+    assert response.json() == {"status": "ok", "database": "ok"}
+
+
+async def test_the_service_is_alive_and_not_healthy_without_its_database(
+    settings: Settings, database: Database, application: FastAPI, client: httpx2.AsyncClient
+) -> None:
+    url = settings.database_url.set(host="127.0.0.1", port=free_port())
+    async with open_database(settings.model_copy(update={"database_url": url})) as unreachable:
+        application.state.database = unreachable
+
+        health = await client.get("/health")
+        liveness = await client.get("/livez")
+
+    assert health.status_code == 503
+    assert health.json() == {"status": "unavailable", "database": "unavailable"}
+    assert liveness.status_code == 200
+
+
+@pytest.mark.parametrize("path", ["/docs", "/redoc", "/openapi.json"])
+async def test_the_api_describes_itself_outside_production_only(
+    settings: Settings, path: str
+) -> None:
+    production = settings.model_copy(update={"environment": "production"})
+
+    assert (await _get(create_app(settings), path)).status_code == 200
+    assert (await _get(create_app(production), path)).status_code == 404
+
+
+async def test_the_description_names_the_service_the_provider_and_the_problems(
+    settings: Settings,
+) -> None:
+    document = (await _get(create_app(settings), "/openapi.json")).json()
+
+    assert (document["info"]["title"], document["info"]["version"]) == (TITLE, VERSION)
+    scheme = document["components"]["securitySchemes"]["SSO"]
+    discovery = f"{settings.sso_issuer}/.well-known/openid-configuration"
+    assert scheme["openIdConnectUrl"] == discovery
+    assert "HTTPValidationError" not in document["components"]["schemas"]
+    for path in document["paths"].values():
+        for operation in path.values():
+            assert "application/problem+json" in operation["responses"]["default"]["content"]
+
+
+async def test_a_path_with_another_slash_is_not_redirected(client: httpx2.AsyncClient) -> None:
+    """The redirect would go to whatever host the caller wrote into the Host header."""
+    assert (await client.get("/health/")).status_code == 404
+
+
+async def test_pages_of_configured_origins_may_call_the_service(settings: Settings) -> None:
+    origin = "https://app.example.com"
+    app = create_app(settings.model_copy(update={"cors_origins": (origin,)}))
+
+    allowed = await _get(app, "/livez", Origin=origin)
+    refused = await _get(app, "/livez", Origin="https://evil.example.com")
+
+    assert allowed.headers["access-control-allow-origin"] == origin
+    assert "access-control-allow-origin" not in refused.headers
+
+
+async def test_a_route_can_ask_for_the_settings(settings: Settings) -> None:
+    app = create_app(settings)
+
+    @app.get("/audience")
+    async def read_audience(settings: CurrentSettings) -> str:
+        return settings.sso_audience
+
+    assert (await _get(app, "/audience")).json() == settings.sso_audience
+
+
+def test_a_missing_setting_stops_the_start_with_a_sentence() -> None:
+    """Run as a server would: a traceback would hide the one line that matters."""
+    environment = {name: value for name, value in os.environ.items() if name != "SSO_ISSUER"}
+    run = subprocess.run(
+        [sys.executable, "-c", "import app.main"],
+        cwd=PROJECT_ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert run.returncode == 1
+    assert "SSO_ISSUER is not set" in run.stderr
+    assert "Traceback" not in run.stderr
+
+
+def test_the_application_imports_no_development_tool() -> None:
+    """They are not installed in production."""
+    code = "import sys, app.main; sys.exit(any(m.split('.')[0] == 'devtools' for m in sys.modules))"
+    subprocess.run([sys.executable, "-c", code], cwd=PROJECT_ROOT, check=True)
