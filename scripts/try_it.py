@@ -1,0 +1,77 @@
+"""Scaffold a service beside this clone, with the default answers, and serve it.
+
+This is what ``copier copy`` and ``uv run poe dev`` do, one after the other.
+"""
+
+import argparse
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from types import FrameType
+
+from copier import run_copy
+
+TEMPLATE = Path(__file__).resolve().parents[1]
+
+
+def main() -> int:
+    """Return the exit code of the service, which runs until Ctrl-C."""
+    parser = argparse.ArgumentParser(prog="uv run poe try", description=__doc__)
+    parser.add_argument(
+        "folder",
+        nargs="?",
+        type=Path,
+        default=TEMPLATE.parent / "my-service",
+        help="where the service is put (default: my-service beside this clone)",
+    )
+    parser.add_argument("--port", default="8000", help="of the service (default: 8000)")
+    options = parser.parse_args()
+    folder = options.folder.resolve()
+
+    if (folder / ".copier-answers.yml").is_file():
+        _say(f"{folder} is there already; serving it as it is")
+    elif folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        print(
+            f"{folder} exists and was not made by this template. Move it away, "
+            "or name another folder: uv run poe try ../another-service",
+            file=sys.stderr,
+        )
+        return 1
+    else:
+        _say(f"copier copy --defaults {TEMPLATE} {folder}")
+        # The working tree, not the last release: this is how a change of the template is tried.
+        run_copy(str(TEMPLATE), folder, vcs_ref="HEAD", defaults=True, quiet=True)
+
+    _say(f"cd {folder} && uv run poe dev")
+    return _run([_uv(), "run", "poe", "dev", "--port", options.port], folder)
+
+
+def _say(what: str) -> None:
+    print(f"try: {what}", flush=True)
+
+
+def _uv() -> str:
+    # `uv run` tells its children where it is; it need not be on the PATH.
+    return os.environ.get("UV", "uv")
+
+
+def _run(command: list[str], folder: Path) -> int:
+    """Run a command in the service's own environment, and pass SIGTERM on to it.
+
+    Ctrl-C reaches it from the terminal; this process only waits for it to end.
+    """
+    environment = {name: value for name, value in os.environ.items() if name != "VIRTUAL_ENV"}
+    process = subprocess.Popen(command, cwd=folder, env=environment)
+
+    def forward(number: int, _frame: FrameType | None) -> None:
+        process.send_signal(number)
+
+    signal.signal(signal.SIGTERM, forward)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    return process.wait()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
