@@ -1,11 +1,14 @@
 """How Alembic reaches the database: through the service's own settings and models."""
 
 import asyncio
+import logging
 from logging.config import fileConfig
 from typing import Literal
 
 from alembic import context
 from alembic.autogenerate.api import AutogenContext
+from alembic.migration import MigrationContext
+from alembic.operations.ops import MigrationScript
 from sqlalchemy import Connection
 from sqlmodel import SQLModel
 from sqlmodel.sql.sqltypes import AutoString
@@ -22,6 +25,17 @@ def render_item(kind: str, item: object, _autogen_context: AutogenContext) -> st
     return False
 
 
+def skip_empty_revision(
+    _context: MigrationContext, _revision: object, directives: list[MigrationScript]
+) -> None:
+    """Write no file where the models and the database agree; autogenerate would write one."""
+    script = directives[0]
+    # `alembic check` comes here too, with a script that has no message, and needs to keep it.
+    if script.message and script.upgrade_ops and script.upgrade_ops.is_empty():
+        directives.clear()
+        logging.getLogger("alembic.env").warning("The models have not changed: nothing to write.")
+
+
 def run_migrations(connection: Connection | None) -> None:
     """Run them in one transaction, or print their SQL where there is no connection."""
     context.configure(
@@ -32,6 +46,7 @@ def run_migrations(connection: Connection | None) -> None:
         compare_type=True,
         compare_server_default=True,
         render_item=render_item,
+        process_revision_directives=skip_empty_revision,
     )
     with context.begin_transaction():
         context.run_migrations()

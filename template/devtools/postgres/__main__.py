@@ -35,8 +35,12 @@ def main() -> int:
 def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m devtools.postgres", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
-    run = commands.add_parser("run", help="run a command with DATABASE_URL set")
-    run.add_argument("program", nargs="+", metavar="-- COMMAND [ARG ...]")
+    run = commands.add_parser(
+        "run",
+        help="run a command with DATABASE_URL set",
+        usage="%(prog)s [--profile {dev,test}] [--root ROOT] -- COMMAND [ARG ...]",
+    )
+    run.add_argument("program", nargs="+", metavar="COMMAND", help="and its arguments, after --")
     url = commands.add_parser("url", help="print the DATABASE_URL in force, for psql and editors")
     for command in (run, url):
         command.add_argument("--profile", choices=("dev", "test"), default="dev")

@@ -1,0 +1,43 @@
+"""The answer sets that the tests render, and what a test expects of them."""
+
+type Answers = dict[str, str]
+
+DEFAULTS: Answers = {}
+
+# Every question answered, with whatever is awkward and allowed.
+EVERYTHING: Answers = {
+    "project_name": "Größe & Co: \"Überweisung's Best\"",
+    "project_slug": "orders-service",
+    "description": "It's 50% off: \"C:\\new\" {{ braces }} {% tags %} # no comment \N{PARTY POPPER}",
+    "python_version": "3.13",
+    "database_url": "postgresql+asyncpg://app@db.example.com:5432/orders?sslmode=require",
+    "sso_issuer": "https://sso.example.com:8443/realms/main",
+    "sso_audience": "https://api.example.com/orders?a='b'\\n#c",
+    "sso_client_id": "orders \"service\" 'one' \\n #2 $HOME",
+    "sso_client_secret": "s3cr3t 'quoted' \"twice\" \\n #hash $HOME %s {{ x }}",
+    "ci": "github",
+}
+
+# As little as can be: the shortest answers, and no CI.
+NOTHING: Answers = {
+    "project_name": "X",
+    "project_slug": "x9",
+    "description": "-",
+    "sso_audience": "a",
+    "sso_client_id": "c",
+    "ci": "none",
+}
+
+# The newest Python that can be chosen, and the other CI.
+NEWEST_PYTHON: Answers = {
+    "project_name": "Newest",
+    "python_version": "3.14",
+    "ci": "gitlab",
+}
+
+ANSWER_SETS: dict[str, Answers] = {
+    "defaults": DEFAULTS,
+    "everything": EVERYTHING,
+    "nothing": NOTHING,
+    "newest_python": NEWEST_PYTHON,
+}

@@ -1,0 +1,98 @@
+"""What every test stands on: a machine without settings of its own, and a tagged template."""
+
+import os
+import shutil
+import tomllib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.answers import DEFAULTS, Answers
+from tests.processes import end_processes_of
+from tests.projects import REPOSITORY, Project, Projects, clone_work_tree, locked
+
+
+@pytest.fixture(scope="session", autouse=True)
+def isolated_machine(shared_folder: Path) -> Iterator[None]:
+    """Hide the settings of git, Copier and uv that the user of this machine has."""
+    settings = shared_folder / "copier-settings.yml"
+    # An empty file would be null, which Copier refuses.
+    settings.write_text("{}\n")
+    uv_settings = tomllib.loads((REPOSITORY / "pyproject.toml").read_text("utf-8"))["tool"]["uv"]
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in {
+            "COPIER_SETTINGS_PATH": str(settings),
+            "GIT_CONFIG_GLOBAL": os.devnull,
+            "GIT_CONFIG_SYSTEM": os.devnull,
+            "GIT_AUTHOR_NAME": "Template Tests",
+            "GIT_AUTHOR_EMAIL": "tests@example.com",
+            "GIT_COMMITTER_NAME": "Template Tests",
+            "GIT_COMMITTER_EMAIL": "tests@example.com",
+            "UV_EXCLUDE_NEWER": uv_settings["exclude-newer"],
+            "UV_PYTHON_DOWNLOADS": "never",
+        }.items():
+            patch.setenv(name, value)
+        yield
+
+
+@pytest.fixture(scope="session")
+def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that all workers of this run share."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "shared"
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def template(shared_folder: Path, isolated_machine: None) -> Path:
+    """A git clone of the template with its uncommitted changes, tagged as a release."""
+    clone = shared_folder / "template"
+    with locked(shared_folder / "template.lock"):
+        if not clone.exists():
+            draft = clone.with_suffix(".draft")
+            draft.mkdir()
+            clone_work_tree(draft)
+            draft.rename(clone)
+    return clone
+
+
+@pytest.fixture(scope="session")
+def projects(template: Path, shared_folder: Path) -> Projects:
+    """The rendered projects."""
+    return Projects(template, shared_folder)
+
+
+@pytest.fixture(scope="session")
+def make_project(
+    projects: Projects, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Callable[[Answers], Project]]:
+    """Copy rendered projects; at the end nothing that they started or stored is left."""
+    made: list[Project] = []
+
+    def make(answers: Answers) -> Project:
+        target = tmp_path_factory.mktemp("project") / "service"
+        made.append(projects.copy(answers, target))
+        return made[-1]
+
+    yield make
+    for project in made:
+        databases = project.database_folder()
+        end_processes_of(project.folder, databases)
+        shutil.rmtree(databases, ignore_errors=True)
+
+
+@pytest.fixture(scope="module")
+def project(make_project: Callable[[Answers], Project]) -> Project:
+    """A project with the default answers, for the tests of one module."""
+    return make_project(DEFAULTS)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the option that rewrites the manifests."""
+    parser.addoption(
+        "--update-manifests",
+        action="store_true",
+        help="rewrite tests/manifests/ instead of comparing with it",
+    )

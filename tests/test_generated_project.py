@@ -1,0 +1,146 @@
+"""A rendered project passes its own checks and tests, and its commands do what they say."""
+
+import re
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+
+from tests.answers import ANSWER_SETS, DEFAULTS, NEWEST_PYTHON, Answers
+from tests.projects import Project, Projects, output, run, uv
+
+PYTHON_313 = [name for name in ANSWER_SETS if name != "newest_python"]
+
+
+@pytest.fixture(scope="session")
+def each_project(make_project: Callable[[Answers], Project]) -> Callable[[str], Project]:
+    """Make one project for each answer set."""
+    made: dict[str, Project] = {}
+
+    def get(answers: str) -> Project:
+        if answers not in made:
+            made[answers] = make_project(ANSWER_SETS[answers])
+        return made[answers]
+
+    return get
+
+
+@pytest.mark.parametrize("answers", PYTHON_313)
+def test_it_passes_its_own_checks(each_project: Callable[[str], Project], answers: str) -> None:
+    done = each_project(answers).poe("check")
+    assert done.returncode == 0, output(done)
+
+
+@pytest.mark.parametrize("answers", PYTHON_313)
+def test_it_passes_its_own_tests_on_postgresql(
+    each_project: Callable[[str], Project], answers: str
+) -> None:
+    done = each_project(answers).poe("test", "--quiet", "--cov", "--cov-fail-under=95")
+    assert done.returncode == 0, output(done)
+    assert "skipped" not in done.stdout.splitlines()[-1]
+
+
+class TestOnTheNewestPython:
+    def test_it_is_formatted_linted_and_typed(self, each_project: Callable[[str], Project]) -> None:
+        project = each_project("newest_python")
+        for command in (
+            ["ruff", "format", "--check", "."],
+            ["ruff", "check", "."],
+            ["mypy", "--python-version", NEWEST_PYTHON["python_version"]],
+        ):
+            done = project.tool(*command)
+            assert done.returncode == 0, output(done)
+
+    def test_it_passes_its_own_tests(
+        self, each_project: Callable[[str], Project], tmp_path: Path
+    ) -> None:
+        version = NEWEST_PYTHON["python_version"]
+        project = each_project("newest_python")
+        environment = dict(project.env) | {"UV_PROJECT_ENVIRONMENT": str(tmp_path / "venv")}
+        if run(*uv(), "python", "find", version, cwd=tmp_path, env=environment).returncode != 0:
+            pytest.skip(f"this machine has no Python {version}")
+        command = project.uv_run("poe", "test", "--quiet")
+        done = run(*command, cwd=project.folder, env=environment)
+        assert done.returncode == 0, output(done)
+
+
+class TestTheCommands:
+    def test_poe_lists_each_with_its_help(self, project: Project) -> None:
+        done = project.poe()
+        listed = dict(re.findall(r"^  (\w+) {2,}(\S.*)$", output(done), re.MULTILINE))
+        tasks = tomllib.loads((project.folder / "devtools/tasks.toml").read_text("utf-8"))["tasks"]
+        assert set(tasks) <= set(listed), output(done)
+
+    def test_the_readme_names_exactly_these(self, project: Project) -> None:
+        readme = (project.folder / "README.md").read_text("utf-8")
+        tasks = tomllib.loads((project.folder / "devtools/tasks.toml").read_text("utf-8"))["tasks"]
+        assert set(re.findall(r"^\| `uv run poe (\w+)", readme, re.MULTILINE)) == set(tasks)
+
+    def test_the_paths_that_the_readme_names_exist(self, project: Project) -> None:
+        readme = (project.folder / "README.md").read_text("utf-8")
+        table = readme.partition("## Where things are")[2].partition("\n## ")[0]
+        named = re.findall(r"^\| `([^`]+)`", table, re.MULTILINE)
+        assert named
+        assert [path for path in named if not (project.folder / path).exists()] == []
+
+    def test_format_leaves_what_is_formatted(self, project: Project) -> None:
+        before = {p: p.read_bytes() for p in (project.folder / "app").rglob("*.py")}
+        done = project.poe("format")
+        assert done.returncode == 0, output(done)
+        assert {path: path.read_bytes() for path in before} == before
+
+
+class TestMigrations:
+    @pytest.fixture(scope="class")
+    def migrated(self, make_project: Callable[[Answers], Project]) -> Project:
+        return make_project(DEFAULTS)
+
+    @staticmethod
+    def versions(project: Project) -> set[Path]:
+        return set((project.folder / "migrations" / "versions").glob("*.py"))
+
+    def test_a_revision_without_a_change_changes_nothing(self, migrated: Project) -> None:
+        before = self.versions(migrated)
+        done = migrated.poe("revision", "-m", "nothing new")
+        assert done.returncode == 0, output(done)
+        for written in self.versions(migrated) - before:
+            assert "op.add" not in written.read_text()
+            assert "op.create" not in written.read_text()
+
+    def test_a_changed_model_becomes_a_formatted_migration_that_applies(
+        self, migrated: Project
+    ) -> None:
+        model = migrated.folder / "app" / "database" / "model" / "user.py"
+        model.write_text(
+            f"{model.read_text()}    nickname: str | None = Field(default=None, max_length=40)\n"
+        )
+        before = self.versions(migrated)
+        done = migrated.poe("revision", "-m", 'a "nickname" for 50% & more')
+        assert done.returncode == 0, output(done)
+        (written,) = self.versions(migrated) - before
+        assert "sa.String(length=40)" in written.read_text()
+        for command in (("format", "--check"), ("check",)):
+            done = migrated.tool("ruff", *command, str(written))
+            assert done.returncode == 0, output(done)
+
+        done = migrated.poe("migrate")
+        assert done.returncode == 0, output(done)
+        check = ["-m", "devtools.postgres", "run", "--", str(migrated.program("alembic")), "check"]
+        done = migrated.tool("python", *check)
+        assert done.returncode == 0, output(done)
+
+
+def test_requirements_txt_pins_what_pyproject_asks_for(projects: Projects) -> None:
+    project = projects.rendered(DEFAULTS)
+    file = project / "requirements.txt"
+    if not file.exists():
+        pytest.skip("the template has no requirements.txt yet")
+    lines = re.findall(r"^[A-Za-z0-9][^\s\\;]*", file.read_text("utf-8"), re.MULTILINE)
+    pinned = dict(line.split("==") for line in lines)
+    pinned = {Requirement(name).name: version for name, version in pinned.items()}
+    document = tomllib.loads((project / "pyproject.toml").read_text("utf-8"))
+    wanted = document["project"]["dependencies"] + document["dependency-groups"]["cli"]
+    for requirement in map(Requirement, wanted):
+        assert requirement.specifier.contains(pinned[requirement.name]), requirement
