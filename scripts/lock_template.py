@@ -27,9 +27,7 @@ def main() -> int:
         run_copy(str(TEMPLATE), project, vcs_ref="HEAD", defaults=True, quiet=True)
         command = [os.environ.get("UV", "uv"), "run", "poe", "lock"]
         subprocess.run(command, cwd=project, env=environment, check=True)
-        shutil.copyfile(
-            project / "requirements.txt", TEMPLATE / "template" / "requirements.txt"
-        )
+        shutil.copyfile(project / "requirements.txt", TEMPLATE / "template" / "requirements.txt")
     return 0
 
 

@@ -6,9 +6,9 @@ DEFAULTS: Answers = {}
 
 # Every question answered, with whatever is awkward and allowed.
 EVERYTHING: Answers = {
-    "project_name": "Größe & Co: \"Überweisung's Best\"",
+    "project_name": 'Größe & Co: "Überweisung\'s Best"',
     "project_slug": "orders-service",
-    "description": "It's 50% off: \"C:\\new\" {{ braces }} {% tags %} # no comment \N{PARTY POPPER}",
+    "description": 'It\'s 50% off: "C:\\new" {{ braces }} {% tags %} # no comment \N{PARTY POPPER}',
     "python_version": "3.13",
     "database_url": "postgresql+asyncpg://app@db.example.com:5432/orders?sslmode=require",
     "sso_issuer": "https://sso.example.com:8443/realms/main",

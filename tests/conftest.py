@@ -46,7 +46,7 @@ def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def template(shared_folder: Path, isolated_machine: None) -> Path:
+def template(shared_folder: Path) -> Path:
     """A git clone of the template with its uncommitted changes, tagged as a release."""
     clone = shared_folder / "template"
     with locked(shared_folder / "template.lock"):

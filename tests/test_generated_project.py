@@ -66,6 +66,7 @@ class TestOnTheNewestPython:
         assert done.returncode == 0, output(done)
 
 
+@pytest.mark.xdist_group("commands")
 class TestTheCommands:
     def test_poe_lists_each_with_its_help(self, project: Project) -> None:
         done = project.poe()
@@ -92,11 +93,13 @@ class TestTheCommands:
         assert {path: path.read_bytes() for path in before} == before
 
 
-class TestMigrations:
-    @pytest.fixture(scope="class")
-    def migrated(self, make_project: Callable[[Answers], Project]) -> Project:
-        return make_project(DEFAULTS)
+@pytest.fixture(scope="class")
+def migrated(make_project: Callable[[Answers], Project]) -> Project:
+    return make_project(DEFAULTS)
 
+
+@pytest.mark.xdist_group("migrations")
+class TestMigrations:
     @staticmethod
     def versions(project: Project) -> set[Path]:
         return set((project.folder / "migrations" / "versions").glob("*.py"))

@@ -2,6 +2,7 @@
 
 import re
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,9 @@ from tests.answers import ANSWER_SETS, DEFAULTS, EVERYTHING
 from tests.projects import REPOSITORY, TEMPLATE, Projects, render, run, tracked_files, tree
 
 MANIFESTS = Path(__file__).parent / "manifests"
-REGISTRIES = re.compile(rb"pypi\.org|pythonhosted\.org|docker\.io|ghcr\.io|quay\.io|npmjs|artifactory")
+REGISTRIES = re.compile(
+    rb"pypi\.org|pythonhosted\.org|docker\.io|ghcr\.io|quay\.io|npmjs|artifactory"
+)
 
 
 def manifest(folder: Path) -> str:
@@ -86,7 +89,8 @@ def test_no_file_of_the_template_has_a_conditional_name() -> None:
 
 def test_the_template_can_be_formatted_and_linted_as_it_stands() -> None:
     for command in (("format", "--check"), ("check",)):
-        done = run("ruff", *command, "--no-cache", TEMPLATE, cwd=REPOSITORY)
+        ruff = (sys.executable, "-m", "ruff")
+        done = run(*ruff, *command, "--no-cache", TEMPLATE, cwd=REPOSITORY)
         assert done.returncode == 0, done.stdout
 
 

@@ -7,9 +7,12 @@ development identity provider. Both end with it.
 import argparse
 import os
 import secrets
+import shlex
+import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from types import FrameType
@@ -19,7 +22,7 @@ from app.core.project import NAME
 from app.core.settings import load_settings
 from app.settings import Settings
 from devtools.configuration import PROJECT_ROOT, configured
-from devtools.postgres import PostgresError, development_database
+from devtools.postgres import PostgresError, development_database, running_server_if_any
 from devtools.processes import (
     HOST,
     DevError,
@@ -30,6 +33,7 @@ from devtools.processes import (
     wait_until,
 )
 
+_DATABASE_STOP_SECONDS = 3
 _STATE_FILE = PROJECT_ROOT / ".dev" / "provider.json"
 
 
@@ -76,6 +80,8 @@ def _run(stack: ExitStack, port: int) -> NoReturn:
 
     embedded = configured("DATABASE_URL") is None
     _say("starting the embedded PostgreSQL" if embedded else "using the database of DATABASE_URL")
+    if embedded:
+        stack.callback(_wait_for_database_end)
     os.environ["DATABASE_URL"] = stack.enter_context(development_database(PROJECT_ROOT))
 
     if configured("SSO_ISSUER") is None:
@@ -97,6 +103,16 @@ def _run(stack: ExitStack, port: int) -> NoReturn:
     _print_directory(settings, port)
     server.wait()
     raise DevError(f"The service ended by itself (exit code {server.returncode}): see above.")
+
+
+def _wait_for_database_end() -> None:
+    """Come back to the prompt with nothing left: the server outlives its last user by a second.
+
+    It goes on where another terminal uses it, so the wait is a short one.
+    """
+    deadline = time.monotonic() + _DATABASE_STOP_SECONDS
+    while running_server_if_any("dev") is not None and time.monotonic() < deadline:
+        time.sleep(0.05)
 
 
 @contextmanager
@@ -130,6 +146,8 @@ def _say(what: str) -> None:
 def _print_directory(settings: Settings, port: int) -> None:
     database = settings.database_url.render_as_string(hide_password=True)
     address = f"http://{HOST}:{port}"
+    # `python -m uv` works without uv on the PATH, and then says where it is.
+    uv = "uv" if shutil.which("uv") else os.environ.get("UV", "uv")
     lines = [
         f"Service            {address}",
         f"API documentation  {address}/docs",
@@ -140,7 +158,8 @@ def _print_directory(settings: Settings, port: int) -> None:
         lines += [
             "",
             "Who am I? In another terminal:",
-            f'curl -H "Authorization: Bearer $(uv run poe token)" {address}/api/v1/user/me',
+            f"cd {shlex.quote(str(PROJECT_ROOT))}",
+            f'curl -H "Authorization: Bearer $({uv} run poe token)" {address}/api/v1/user/me',
         ]
     print("\n" + "".join(f"  {line}".rstrip() + "\n" for line in lines), flush=True)
 

@@ -31,6 +31,7 @@ __all__ = [
     "development_database",
     "ensure_database",
     "running_server",
+    "running_server_if_any",
 ]
 
 type Profile = Literal["dev", "test"]

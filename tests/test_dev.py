@@ -1,0 +1,329 @@
+"""`uv run poe dev` runs the whole service for real, and leaves nothing when it ends."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx2
+import pytest
+
+from tests.answers import DEFAULTS, Answers
+from tests.processes import end_processes_of, free_ports, is_open, processes_of, wait_until
+from tests.projects import Project, output, run
+
+START_SECONDS = 60
+STOP_SECONDS = 20
+KILL_SECONDS = 15
+
+# A proxy of this machine's must not see what is said on it.
+http = httpx2.Client(trust_env=False, timeout=10)
+
+
+@dataclass(frozen=True)
+class Running:
+    """A service that was started by a command, and what the command prints."""
+
+    project: Project
+    process: subprocess.Popen[bytes]
+    port: int
+    log: Path
+
+    def get(self, path: str, token: str | None = None) -> httpx2.Response:
+        """Send a GET request, with a bearer token if there is one."""
+        headers = {} if token is None else {"Authorization": f"Bearer {token}"}
+        return http.get(f"http://127.0.0.1:{self.port}{path}", headers=headers)
+
+    def said(self) -> str:
+        """Return what was printed until now."""
+        return self.log.read_text("utf-8", errors="replace")
+
+    def is_healthy(self) -> bool:
+        """Whether the service answers that all is well."""
+        assert self.process.poll() is None, self.said()
+        with suppress(httpx2.TransportError):
+            return self.get("/health").status_code == 200
+        return False
+
+    def ports(self) -> list[int]:
+        """Return every port that was opened: the service's, the provider's, the database's."""
+        state = json.loads((self.project.folder / ".dev" / "provider.json").read_text())
+        done = self.project.tool("python", "-m", "devtools.postgres", "url")
+        assert done.returncode == 0, output(done)
+        urls = (state["issuer"], done.stdout)
+        found = [re.search(r":(\d{4,5})\b(?!.*@)", url) for url in urls]
+        return [self.port, *(int(match[1]) for match in found if match)]
+
+    def left(self) -> dict[int, str]:
+        """Return the processes that still belong to the project."""
+        return processes_of(self.project.folder, self.project.database_folder())
+
+
+@contextmanager
+def running(project: Project, *command: str | Path, port: int, log: Path) -> Iterator[Running]:
+    """Start a command as a terminal does, in a process group of its own."""
+    with log.open("wb") as file:
+        process = subprocess.Popen(
+            command,
+            cwd=project.folder,
+            env=project.env,
+            stdin=subprocess.DEVNULL,
+            stdout=file,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    service = Running(project, process, port, log)
+    try:
+        yield service
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        end_processes_of(project.folder, project.database_folder())
+
+
+@contextmanager
+def running_dev(project: Project, folder: Path) -> Iterator[Running]:
+    """Run ``uv run poe dev`` and wait until the service is healthy and has said so."""
+    (port,) = free_ports(1)
+    command = project.uv_run("poe", "dev", "--port", str(port))
+    with running(project, *command, port=port, log=folder / "dev.log") as service:
+        wait_until(service.is_healthy, START_SECONDS, service.said)
+        wait_until(lambda: "/api/v1/user/me" in service.said(), 10, service.said)
+        yield service
+
+
+def assert_gone(service: Running, ports: list[int], seconds: float) -> None:
+    """Fail unless every process and every port of the service is gone in time."""
+    wait_until(lambda: service.process.poll() is not None, seconds, service.said)
+    wait_until(lambda: not service.left(), seconds, lambda: (service.left(), service.said()))
+    assert [port for port in ports if is_open(port)] == []
+    assert "Traceback" not in service.said()
+
+
+@pytest.fixture(scope="class")
+def dev(
+    make_project: Callable[[Answers], Project],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Running]:
+    project = make_project(DEFAULTS)
+    with running_dev(project, tmp_path_factory.mktemp("dev")) as service:
+        yield service
+
+
+@pytest.fixture(scope="class")
+def token(dev: Running) -> str:
+    done = dev.project.poe("--quiet", "token")
+    assert done.returncode == 0, output(done)
+    return done.stdout.strip()
+
+
+@pytest.mark.xdist_group("dev")
+class TestWhileItRuns:
+    def test_it_says_where_everything_is(self, dev: Running) -> None:
+        said = dev.said()
+        assert f"http://127.0.0.1:{dev.port}/docs" in said
+        assert (
+            f'curl -H "Authorization: Bearer $(uv run poe token)" http://127.0.0.1:{dev.port}'
+            in said
+        )
+        assert "postgresql+asyncpg://app:***@127.0.0.1" in said
+
+    @pytest.mark.parametrize("path", ["/health", "/livez", "/docs", "/redoc", "/openapi.json"])
+    def test_everybody_may_read(self, dev: Running, path: str) -> None:
+        assert dev.get(path).status_code == 200
+
+    def test_the_printed_command_works(self, dev: Running) -> None:
+        done = run(
+            "sh",
+            "-c",
+            f'curl -s --noproxy "*" -H "Authorization: Bearer $(uv run poe token)" '
+            f"http://127.0.0.1:{dev.port}/api/v1/user/me",
+            cwd=dev.project.folder,
+            env=dev.project.env,
+        )
+        assert json.loads(done.stdout)["username"] == "dev", output(done)
+
+    def test_a_token_of_the_development_provider_is_accepted(
+        self, dev: Running, token: str
+    ) -> None:
+        response = dev.get("/api/v1/user/me", token)
+        assert response.status_code == 200
+        assert response.json()["username"] == "dev"
+
+    @pytest.mark.parametrize("token", [None, "nonsense"])
+    def test_no_token_and_a_wrong_one_are_refused(self, dev: Running, token: str | None) -> None:
+        response = dev.get("/api/v1/user/me", token)
+        assert response.status_code == 401
+        assert response.headers["WWW-Authenticate"].startswith("Bearer")
+
+    def test_a_user_is_created_once(self, dev: Running, token: str) -> None:
+        def create() -> int:
+            return http.post(
+                f"http://127.0.0.1:{dev.port}/api/v1/user/",
+                json={"username": "ada", "email": "ada@example.com"},
+                headers={"Authorization": f"Bearer {token}"},
+            ).status_code
+
+        assert create() == 201
+        assert create() == 409
+
+    def test_a_second_one_on_the_same_port_says_what_to_do(self, dev: Running) -> None:
+        done = dev.project.poe("--quiet", "dev", "--port", str(dev.port))
+        assert done.returncode == 1
+        assert done.stdout == ""
+        said = [line for line in done.stderr.splitlines() if not line.startswith("Error:")]
+        assert len(said) == 1, done.stderr
+        assert said[0].startswith(f"Port {dev.port} of 127.0.0.1 is in use. Stop the program")
+        assert dev.is_healthy()
+
+
+class TestWhenItEnds:
+    @pytest.fixture
+    def project(self, make_project: Callable[[Answers], Project]) -> Project:
+        return make_project(DEFAULTS)
+
+    def test_nothing_is_left_after_sigterm_to_the_command(
+        self, project: Project, tmp_path: Path
+    ) -> None:
+        with running_dev(project, tmp_path) as service:
+            ports = service.ports()
+            assert len(ports) == 3
+            service.process.terminate()
+            assert_gone(service, ports, STOP_SECONDS)
+
+    def test_nothing_is_left_after_ctrl_c_and_it_says_so(
+        self, project: Project, tmp_path: Path
+    ) -> None:
+        with running_dev(project, tmp_path) as service:
+            ports = service.ports()
+            # A terminal sends it to every process in the foreground.
+            os.killpg(service.process.pid, signal.SIGINT)
+            assert_gone(service, ports, STOP_SECONDS)
+            assert "Stopped: the service, and everything that was started" in service.said()
+
+    def test_nothing_is_left_after_it_was_killed(self, project: Project, tmp_path: Path) -> None:
+        with running_dev(project, tmp_path) as service:
+            ports = service.ports()
+            (dev,) = [
+                process
+                for process, command in processes_of(project.folder).items()
+                if re.match(r"\S*python\S* -m devtools\.dev ", command)
+            ]
+            os.kill(dev, signal.SIGKILL)
+            assert_gone(service, ports, KILL_SECONDS)
+
+
+@pytest.fixture(scope="class")
+def configured(
+    make_project: Callable[[Answers], Project],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Project]:
+    project = make_project(DEFAULTS)
+    folder = tmp_path_factory.mktemp("plain")
+    (port,) = free_ports(1)
+    python = project.program("python")
+    database = (python, "-m", "devtools.postgres", "run", "--", "sleep", "600")
+    provider = (python, "-m", "devtools.provider", "--port", str(port), "--state-file")
+    state_file = folder / "provider.json"
+    with (
+        running(project, *database, port=0, log=folder / "database.log") as held,
+        running(
+            project, *provider, state_file, port=port, log=folder / "provider.log"
+        ) as provider_process,
+    ):
+        wait_until(state_file.exists, START_SECONDS, provider_process.said)
+        url = ("python", "-m", "devtools.postgres", "url")
+        wait_until(lambda: project.tool(*url).returncode == 0, START_SECONDS, held.said)
+        # `run` creates the database after it has started the server.
+        wait_until(
+            lambda: any(command.startswith("sleep 600") for command in held.left().values()),
+            START_SECONDS,
+            held.said,
+        )
+        state = json.loads(state_file.read_text())
+        (project.folder / ".env").write_text(
+            "ENVIRONMENT=development\n"
+            f"DATABASE_URL={project.tool(*url).stdout.strip()}\n"
+            f"SSO_ISSUER={state['issuer']}\n"
+            "SSO_AUDIENCE=app\n"
+            f"CLIENT_ID={state['client_id']}\n"
+            f"CLIENT_SECRET={state['client_secret']}\n"
+        )
+        yield project
+
+
+@pytest.mark.xdist_group("plain")
+class TestThePlainCommands:
+    """With a .env that names a database and a provider, nothing of devtools is needed."""
+
+    def test_alembic_goes_up_down_and_up_again(self, configured: Project) -> None:
+        for command in (["upgrade", "head"], ["downgrade", "-1"], ["upgrade", "head"], ["check"]):
+            done = configured.tool("alembic", *command)
+            assert done.returncode == 0, output(done)
+
+    def test_fastapi_dev_serves_it(self, configured: Project, tmp_path: Path) -> None:
+        (port,) = free_ports(1)
+        command = ("dev", "app/main.py", "--host", "127.0.0.1", "--port", str(port))
+        program = configured.program("fastapi")
+        with running_only(
+            configured, program, *command, port=port, log=tmp_path / "log"
+        ) as service:
+            wait_until(service.is_healthy, START_SECONDS, service.said)
+            os.killpg(service.process.pid, signal.SIGINT)
+            wait_until(lambda: service.process.poll() is not None, STOP_SECONDS, service.said)
+            assert not is_open(port)
+
+    def test_dev_uses_what_is_configured(self, configured: Project, tmp_path: Path) -> None:
+        (port,) = free_ports(1)
+        command = configured.uv_run("poe", "dev", "--port", str(port))
+        with running_only(configured, *command, port=port, log=tmp_path / "log") as service:
+            wait_until(service.is_healthy, START_SECONDS, service.said)
+            assert "using the database of DATABASE_URL" in service.said()
+            assert "starting the development identity provider" not in service.said()
+            os.killpg(service.process.pid, signal.SIGINT)
+            wait_until(lambda: service.process.poll() is not None, STOP_SECONDS, service.said)
+
+
+@contextmanager
+def running_only(project: Project, *command: str | Path, port: int, log: Path) -> Iterator[Running]:
+    """Start a command beside others in the same project, which go on when it ends."""
+    with log.open("wb") as file:
+        process = subprocess.Popen(
+            command,
+            cwd=project.folder,
+            env=project.env,
+            stdin=subprocess.DEVNULL,
+            stdout=file,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    try:
+        yield Running(project, process, port, log)
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def test_dev_says_which_setting_is_missing(make_project: Callable[[Answers], Project]) -> None:
+    project = make_project(DEFAULTS | {"sso_issuer": "https://sso.example.com/realms/main"})
+    (port,) = free_ports(1)
+    done = project.poe("--quiet", "dev", "--port", str(port))
+    assert done.returncode == 1
+    assert "CLIENT_SECRET is not set" in done.stderr
+    assert "Traceback" not in output(done)
+    left = (project.folder, project.database_folder())
+    wait_until(lambda: not processes_of(*left), STOP_SECONDS, lambda: processes_of(*left))
+
+
+def test_the_token_command_says_what_has_to_run(project: Project) -> None:
+    done = project.poe("--quiet", "token")
+    assert done.returncode == 1
+    assert "start it with `uv run poe dev` in another terminal" in done.stderr
+    assert "Traceback" not in output(done)
