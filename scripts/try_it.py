@@ -5,11 +5,9 @@ This is what ``copier copy`` and ``uv run poe dev`` do, one after the other.
 
 import argparse
 import os
-import signal
 import subprocess
 import sys
 from pathlib import Path
-from types import FrameType
 
 from copier import run_copy
 
@@ -58,19 +56,12 @@ def _uv() -> str:
 
 
 def _run(command: list[str], folder: Path) -> int:
-    """Run a command in the service's own environment, and pass SIGTERM on to it.
-
-    Ctrl-C reaches it from the terminal; this process only waits for it to end.
-    """
+    """Become the command, so that signals and the exit code are its own."""
     environment = {name: value for name, value in os.environ.items() if name != "VIRTUAL_ENV"}
-    process = subprocess.Popen(command, cwd=folder, env=environment)
-
-    def forward(number: int, _frame: FrameType | None) -> None:
-        process.send_signal(number)
-
-    signal.signal(signal.SIGTERM, forward)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    return process.wait()
+    if sys.platform == "win32":
+        return subprocess.call(command, cwd=folder, env=environment)
+    os.chdir(folder)
+    os.execvpe(command[0], command, environment)
 
 
 if __name__ == "__main__":

@@ -73,8 +73,8 @@ def output(done: subprocess.CompletedProcess[str]) -> str:
 
 
 def uv() -> list[str]:
-    """Return the command that runs uv: from PATH, or as a module of this Python."""
-    found = shutil.which("uv")
+    """Return the command that runs uv: the one that runs us, from PATH, or a module of Python."""
+    found = os.environ.get("UV") or shutil.which("uv")
     return [found] if found else [sys.executable, "-m", "uv"]
 
 
@@ -191,6 +191,9 @@ class Projects:
             "UV_PROJECT_ENVIRONMENT": str(self._shared / "venv"),
             "MYPY_CACHE_DIR": str(self._shared / "mypy_cache"),
         }
+        # `python -m uv run` works where uv is not in PATH; what users type does not.
+        if len(uv()) == 1:
+            environment["PATH"] = os.pathsep.join([str(Path(uv()[0]).parent), os.environ["PATH"]])
         ready = self._shared / "venv.ready"
         with locked(self._shared / "venv.lock"):
             if not ready.exists():

@@ -123,7 +123,6 @@ def token(dev: Running) -> str:
     return done.stdout.strip()
 
 
-@pytest.mark.xdist_group("dev")
 class TestWhileItRuns:
     def test_it_says_where_everything_is(self, dev: Running) -> None:
         said = dev.said()
@@ -258,7 +257,6 @@ def configured(
         yield project
 
 
-@pytest.mark.xdist_group("plain")
 class TestThePlainCommands:
     """With a .env that names a database and a provider, nothing of devtools is needed."""
 

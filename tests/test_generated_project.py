@@ -66,7 +66,6 @@ class TestOnTheNewestPython:
         assert done.returncode == 0, output(done)
 
 
-@pytest.mark.xdist_group("commands")
 class TestTheCommands:
     def test_poe_lists_each_with_its_help(self, project: Project) -> None:
         done = project.poe()
@@ -98,19 +97,16 @@ def migrated(make_project: Callable[[Answers], Project]) -> Project:
     return make_project(DEFAULTS)
 
 
-@pytest.mark.xdist_group("migrations")
 class TestMigrations:
     @staticmethod
     def versions(project: Project) -> set[Path]:
         return set((project.folder / "migrations" / "versions").glob("*.py"))
 
-    def test_a_revision_without_a_change_changes_nothing(self, migrated: Project) -> None:
+    def test_a_revision_without_a_change_writes_nothing(self, migrated: Project) -> None:
         before = self.versions(migrated)
         done = migrated.poe("revision", "-m", "nothing new")
         assert done.returncode == 0, output(done)
-        for written in self.versions(migrated) - before:
-            assert "op.add" not in written.read_text()
-            assert "op.create" not in written.read_text()
+        assert self.versions(migrated) == before
 
     def test_a_changed_model_becomes_a_formatted_migration_that_applies(
         self, migrated: Project

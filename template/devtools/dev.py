@@ -33,6 +33,9 @@ from devtools.processes import (
     wait_until,
 )
 
+_END_SIGNALS = [signal.SIGINT, signal.SIGTERM]
+if sys.platform != "win32":
+    _END_SIGNALS.append(signal.SIGHUP)
 _DATABASE_STOP_SECONDS = 3
 _STATE_FILE = PROJECT_ROOT / ".dev" / "provider.json"
 
@@ -40,9 +43,8 @@ _STATE_FILE = PROJECT_ROOT / ".dev" / "provider.json"
 def main() -> int:
     """Run everything until Ctrl-C or SIGTERM; errors are one sentence on standard error."""
     options = _parser().parse_args()
-    signal.signal(signal.SIGTERM, _interrupt)
-    if sys.platform != "win32":
-        signal.signal(signal.SIGHUP, _interrupt)
+    for number in _END_SIGNALS:
+        signal.signal(number, _interrupt)
     try:
         with ExitStack() as stack:
             _run(stack, options.port)
@@ -67,6 +69,9 @@ def _port(text: str) -> int:
 
 
 def _interrupt(_number: int, _frame: FrameType | None) -> NoReturn:
+    """End, once: a second signal, such as Ctrl-C pressed twice, would break off the orderly end."""
+    for number in _END_SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
     raise KeyboardInterrupt
 
 
