@@ -25,6 +25,10 @@ def isolated_machine(shared_folder: Path) -> Iterator[None]:
             "COPIER_SETTINGS_PATH": str(settings),
             "GIT_CONFIG_GLOBAL": os.devnull,
             "GIT_CONFIG_SYSTEM": os.devnull,
+            # A container may run the tests as another user than the one who cloned.
+            "GIT_CONFIG_COUNT": "1",
+            "GIT_CONFIG_KEY_0": "safe.directory",
+            "GIT_CONFIG_VALUE_0": "*",
             "GIT_AUTHOR_NAME": "Template Tests",
             "GIT_AUTHOR_EMAIL": "tests@example.com",
             "GIT_COMMITTER_NAME": "Template Tests",

@@ -7,6 +7,7 @@ An ordinary user keeps it in the project's `.dev/`.
 
 import hashlib
 import os
+import secrets
 import shutil
 import stat
 import subprocess
@@ -14,6 +15,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from devtools.postgres import locks
 from devtools.postgres.binaries import Binaries
 from devtools.postgres.errors import PostgresError
 
@@ -72,15 +74,40 @@ def state_folder(root: Path, profile: str) -> Path:
 def make_state_folder(root: Path, profile: str) -> Path:
     """Create the folder with all state of a project's server, unless it exists, and return it."""
     folder = state_folder(root, profile)
+    (root / ".dev").mkdir(mode=0o700, exist_ok=True)
     if server_account() is None:
-        (root / ".dev").mkdir(mode=0o700, exist_ok=True)
         _make_own_folder(folder.parent, 0o700)
         _make_own_folder(folder, 0o700)
     else:
-        # The account may walk through these folders to its data, but not look around.
-        for part in (folder.parent.parent, folder.parent, folder):
-            _make_own_folder(part, 0o711)
+        _make_private_folder(folder, root / ".dev" / "database-id")
     return folder
+
+
+def _make_private_folder(folder: Path, identity_file: Path) -> None:
+    """Create a folder outside the project, unless the project has it already.
+
+    It is found by the project's path, so the project that lies there now must be the one that made
+    it: without its `.dev/` a project begins anew, as it does where `.dev/` holds the data.
+    """
+    with locks.locked(identity_file):
+        identity = identity_file.read_text() or secrets.token_hex(8)
+        identity_file.write_text(identity)
+        # The account may walk through these folders to its data, but not look around.
+        for part in (folder.parent.parent, folder.parent):
+            _make_own_folder(part, 0o711)
+        owner_file = folder.parent / "project"
+        if not _says(owner_file, identity):
+            for left in folder.parent.iterdir():
+                shutil.rmtree(left) if left.is_dir() else left.unlink()
+            owner_file.write_text(identity)
+        _make_own_folder(folder, 0o711)
+
+
+def _says(file: Path, text: str) -> bool:
+    try:
+        return file.read_text() == text
+    except FileNotFoundError:
+        return False
 
 
 def _make_own_folder(folder: Path, mode: int) -> None:

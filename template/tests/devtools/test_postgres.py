@@ -235,6 +235,17 @@ class TestData:
             assert query(server, "SELECT value FROM kept") == 42
             assert query(server, "SHOW fsync") == "on"
 
+    def test_a_project_made_anew_at_the_same_place_begins_with_new_data(
+        self, fresh_root: Path
+    ) -> None:
+        """Without its `.dev/`, which is what is left out of a copy and removed with a project."""
+        with running_server("test", fresh_root) as server:
+            query(server, "CREATE TABLE former AS SELECT 42 AS value")
+        wait_until_stopped(state_folder(fresh_root, "test"))
+        shutil.rmtree(fresh_root / ".dev")
+        with running_server("test", fresh_root) as server:
+            assert query(server, "SELECT to_regclass('former')") is None
+
     def test_data_of_another_version_are_refused_and_left_alone(self, fresh_root: Path) -> None:
         data = state_folder(fresh_root, "dev") / "cluster" / "data"
         make_state_folder(fresh_root, "dev")
