@@ -58,10 +58,10 @@ def _uv() -> str:
 def _run(command: list[str], folder: Path) -> int:
     """Become the command, so that signals and the exit code are its own."""
     environment = {name: value for name, value in os.environ.items() if name != "VIRTUAL_ENV"}
-    if sys.platform == "win32":
-        return subprocess.call(command, cwd=folder, env=environment)
-    os.chdir(folder)
-    os.execvpe(command[0], command, environment)
+    if sys.platform != "win32":
+        os.chdir(folder)
+        os.execvpe(command[0], command, environment)
+    return subprocess.call(command, cwd=folder, env=environment)
 
 
 if __name__ == "__main__":
