@@ -1,4 +1,7 @@
-"""The application: what is opened, what surrounds a request, and where the routes come from."""
+"""The application: what is opened, what surrounds a request, and where the routes come from.
+
+The template's; what the service adds to it stands in ``app/hooks.py``.
+"""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager

@@ -1,0 +1,1 @@
+"""The template's: what a token is worth. Updates mend it."""
