@@ -25,7 +25,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         project = Path(folder) / "project"
         run_copy(str(TEMPLATE), project, vcs_ref="HEAD", defaults=True, quiet=True)
-        command = [os.environ.get("UV", "uv"), "run", "poe", "lock"]
+        command = [os.environ.get("UV", "uv"), "run", "poe", "upgrade"]
         subprocess.run(command, cwd=project, env=environment, check=True)
         shutil.copyfile(project / "requirements.txt", TEMPLATE / "template" / "requirements.txt")
     return 0

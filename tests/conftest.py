@@ -7,10 +7,31 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, Phase, settings
 
 from tests.answers import DEFAULTS, Answers
 from tests.processes import end_processes_of
 from tests.projects import REPOSITORY, Project, Projects, clone_work_tree, locked
+from tests.updates.report import pytest_terminal_summary
+
+__all__ = ["pytest_terminal_summary"]
+
+# Each run makes other examples, and like every machine it knows no earlier ones. A failure is
+# shown at once, because the search for a smaller one takes minutes.
+settings.register_profile(
+    "template",
+    max_examples=300,
+    deadline=None,
+    database=None,
+    derandomize=False,
+    print_blob=True,
+    phases=[Phase.explicit, Phase.generate, Phase.target],
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+)
+settings.register_profile(
+    "thorough", settings.get_profile("template"), max_examples=5000, phases=list(Phase)
+)
+settings.load_profile("template")
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -94,9 +115,14 @@ def project(make_project: Callable[[Answers], Project]) -> Project:
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add the option that rewrites the manifests."""
+    """Add the options that rewrite the manifests and the table of updates."""
     parser.addoption(
         "--update-manifests",
         action="store_true",
         help="rewrite tests/manifests/ instead of comparing with it",
+    )
+    parser.addoption(
+        "--write-update-table",
+        action="store_true",
+        help="write the table of updates into docs/update.md",
     )

@@ -85,12 +85,17 @@ def tracked_files(folder: Path) -> list[Path]:
     return sorted({path for path in paths if os.path.lexists(folder / path)})
 
 
-def clone_work_tree(target: Path) -> None:
-    """Commit the work tree, with its uncommitted changes, into a new repository with one tag."""
+def copy_template(target: Path) -> None:
+    """Copy what Copier reads from the work tree, with its uncommitted changes."""
     for path in tracked_files(REPOSITORY):
         if path.parts[0] in {"copier.yml", "template"}:
             (target / path).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(REPOSITORY / path, target / path, follow_symlinks=False)
+
+
+def clone_work_tree(target: Path) -> None:
+    """Commit the work tree, with its uncommitted changes, into a new repository with one tag."""
+    copy_template(target)
     succeed("git", "init", "--quiet", "--initial-branch=main", cwd=target)
     commit(target, "The work tree")
     succeed("git", "tag", RELEASE, cwd=target)
@@ -99,7 +104,7 @@ def clone_work_tree(target: Path) -> None:
 def commit(folder: Path, message: str) -> None:
     """Commit everything in a repository."""
     succeed("git", "add", "--all", cwd=folder)
-    succeed("git", "commit", "--quiet", "--message", message, cwd=folder)
+    succeed("git", "commit", "--quiet", "--allow-empty", "--message", message, cwd=folder)
 
 
 def render(template: Path, target: Path, answers: Answers, release: str | None = RELEASE) -> None:

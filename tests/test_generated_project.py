@@ -1,4 +1,4 @@
-"""A rendered project passes its own checks and tests, and its commands do what they say."""
+"""The commands of a rendered project do what they say, and what its files tell is true."""
 
 import re
 import tomllib
@@ -8,61 +8,8 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 
-from tests.answers import ANSWER_SETS, DEFAULTS, NEWEST_PYTHON, Answers
-from tests.projects import Project, Projects, output, run, uv
-
-PYTHON_313 = [name for name in ANSWER_SETS if name != "newest_python"]
-
-
-@pytest.fixture(scope="session")
-def each_project(make_project: Callable[[Answers], Project]) -> Callable[[str], Project]:
-    """Make one project for each answer set."""
-    made: dict[str, Project] = {}
-
-    def get(answers: str) -> Project:
-        if answers not in made:
-            made[answers] = make_project(ANSWER_SETS[answers])
-        return made[answers]
-
-    return get
-
-
-@pytest.mark.parametrize("answers", PYTHON_313)
-def test_it_passes_its_own_checks(each_project: Callable[[str], Project], answers: str) -> None:
-    done = each_project(answers).poe("check")
-    assert done.returncode == 0, output(done)
-
-
-@pytest.mark.parametrize("answers", PYTHON_313)
-def test_it_passes_its_own_tests_on_postgresql(
-    each_project: Callable[[str], Project], answers: str
-) -> None:
-    done = each_project(answers).poe("test", "--quiet", "--cov", "--cov-fail-under=95")
-    assert done.returncode == 0, output(done)
-
-
-class TestOnTheNewestPython:
-    def test_it_is_formatted_linted_and_typed(self, each_project: Callable[[str], Project]) -> None:
-        project = each_project("newest_python")
-        for command in (
-            ["ruff", "format", "--check", "."],
-            ["ruff", "check", "."],
-            ["mypy", "--python-version", NEWEST_PYTHON["python_version"]],
-        ):
-            done = project.tool(*command)
-            assert done.returncode == 0, output(done)
-
-    def test_it_passes_its_own_tests(
-        self, each_project: Callable[[str], Project], tmp_path: Path
-    ) -> None:
-        version = NEWEST_PYTHON["python_version"]
-        project = each_project("newest_python")
-        environment = dict(project.env) | {"UV_PROJECT_ENVIRONMENT": str(tmp_path / "venv")}
-        if run(*uv(), "python", "find", version, cwd=tmp_path, env=environment).returncode != 0:
-            pytest.skip(f"this machine has no Python {version}")
-        command = project.uv_run("poe", "test", "--quiet")
-        done = run(*command, cwd=project.folder, env=environment)
-        assert done.returncode == 0, output(done)
+from tests.answers import DEFAULTS, Answers
+from tests.projects import Project, Projects, output
 
 
 class TestTheCommands:

@@ -6,6 +6,7 @@ from typing import Literal
 from fastapi import APIRouter, Request, Response, status
 from pydantic import BaseModel
 
+from app.core.openapi import PUBLIC
 from app.database.session import Database
 
 logger = logging.getLogger(__name__)
@@ -20,7 +21,8 @@ class Health(BaseModel):
     database: Literal["ok", "unavailable"]
 
 
-@router.get("/health", responses={503: {"model": Health}})
+@router.head("/health", include_in_schema=False)
+@router.get("/health", openapi_extra=PUBLIC, responses={503: {"model": Health}})
 async def read_health(request: Request, response: Response) -> Health:
     """Answer 200 where requests can be served, and 503 where the database cannot be reached."""
     database: Database = request.app.state.database
@@ -33,7 +35,8 @@ async def read_health(request: Request, response: Response) -> Health:
     return Health(status="ok", database="ok")
 
 
-@router.get("/livez")
+@router.head("/livez", include_in_schema=False)
+@router.get("/livez", openapi_extra=PUBLIC)
 async def read_liveness() -> Literal["ok"]:
     """Answer whenever the process can; restarting it would not bring a database back."""
     return "ok"

@@ -52,7 +52,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         openapi_url="/openapi.json" if docs else None,
         swagger_ui_init_oauth={
             "clientId": settings.docs_client_id or settings.client_id,
-            "scopes": "openid profile email",
+            "scopes": settings.docs_scopes,
             "usePkceWithAuthorizationCodeGrant": True,
         },
         # A redirect to the other spelling of a path would name the host that the caller sent.
@@ -64,7 +64,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     add_exception_handlers(app)
     app.openapi = describe_problems(app, settings.sso_issuer)  # type: ignore[method-assign]
 
-    # The last one added is the outermost.
+    # The last one added is the outermost: what the service's own middleware answers or raises is
+    # seen by the template's.
     hooks.configure(app)
     app.add_middleware(BodyLimit, max_body_size=settings.max_body_size)
     app.add_middleware(ErrorBoundary)
@@ -73,7 +74,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             CORSMiddleware,
             allow_origins=settings.cors_origins,
             allow_methods=["*"],
-            allow_headers=["Authorization", "Content-Type", "If-Match", "If-None-Match"],
+            allow_headers=["*"],
             expose_headers=["ETag", "Location", "Retry-After", "WWW-Authenticate"],
         )
     app.add_middleware(SecurityHeaders)

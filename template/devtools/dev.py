@@ -32,6 +32,7 @@ from devtools.processes import (
     is_free,
     wait_until,
 )
+from devtools.provider.__main__ import running_provider_url
 
 _END_SIGNALS = [signal.SIGINT, signal.SIGTERM]
 if sys.platform != "win32":
@@ -82,6 +83,11 @@ def _run(stack: ExitStack, port: int) -> NoReturn:
             "or choose another port: uv run poe dev --port 8010"
         )
     os.environ["ENVIRONMENT"] = configured("ENVIRONMENT") or "development"
+    if os.environ["ENVIRONMENT"] == "production" and configured("SSO_ISSUER") is None:
+        raise DevError(
+            "ENVIRONMENT is production, where the development identity provider does not run. "
+            "Set SSO_ISSUER, or ENVIRONMENT=development."
+        )
 
     embedded = configured("DATABASE_URL") is None
     _say("starting the embedded PostgreSQL" if embedded else "using the database of DATABASE_URL")
@@ -123,7 +129,14 @@ def _wait_for_database_end() -> None:
 @contextmanager
 def _development_provider(service_port: int) -> Iterator[None]:
     """Run the development provider, and set the settings under which the service trusts it."""
-    port = service_port + 1 if is_free(service_port + 1) else free_port()
+    if running := running_provider_url(_STATE_FILE):
+        raise DevError(
+            f"This project's development provider runs already, at {running}: stop the other "
+            "`uv run poe dev`, whose tokens this service would not know."
+        )
+    port = service_port + 1
+    if port > 65535 or not is_free(port):
+        port = free_port()
     os.environ |= {
         "SSO_ISSUER": f"http://{HOST}:{port}",
         "SSO_AUDIENCE": configured("SSO_AUDIENCE") or NAME,

@@ -74,8 +74,11 @@ def provider(shared_provider: RunningProvider) -> Iterator[RunningProvider]:
     shared_provider.reset()
 
 
+type Bearer = Callable[..., dict[str, str]]
+
+
 @pytest.fixture
-def bearer(provider: RunningProvider) -> Callable[..., dict[str, str]]:
+def bearer(provider: RunningProvider) -> Bearer:
     """Make the headers of a caller: ``bearer(username="alice", scope="user:write")``.
 
     The keywords are those of ``devtools.provider.TokenRequest``.

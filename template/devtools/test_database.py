@@ -136,7 +136,7 @@ def check(url: URL) -> None:
 def _alembic(url: URL) -> Iterator[Config]:
     """Point Alembic at ``url``. alembic.ini is not read: it would configure the logging anew."""
     config = Config()
-    config.set_main_option("script_location", str(PROJECT_ROOT / "migrations"))
+    config.set_main_option("script_location", str(PROJECT_ROOT / "migrations").replace("%", "%%"))
     before = os.environ["DATABASE_URL"]
     os.environ["DATABASE_URL"] = url.render_as_string(hide_password=False)
     try:

@@ -11,17 +11,20 @@ from alembic.migration import MigrationContext
 from alembic.operations.ops import MigrationScript
 from sqlalchemy import Connection
 from sqlmodel import SQLModel
-from sqlmodel.sql.sqltypes import AutoString
+from sqlmodel.sql.sqltypes import AutoString, UTCDateTime
 
 import app.database.model  # noqa: F401 - fills the metadata
+from app.core.errors import DatabaseUnavailable
 from app.core.settings import DatabaseSettings, load_settings
 from app.database.session import create_engine
 
 
 def render_item(kind: str, item: object, _autogen_context: AutogenContext) -> str | Literal[False]:
-    """Write SQLModel's string type as SQLAlchemy's; a migration has no import for the other."""
+    """Write SQLModel's own types as SQLAlchemy's; a migration has no import for them."""
     if kind == "type" and isinstance(item, AutoString):
         return f"sa.String(length={item.length})" if item.length else "sa.String()"
+    if kind == "type" and isinstance(item, UTCDateTime):
+        return "sa.DateTime(timezone=True)"
     return False
 
 
@@ -55,9 +58,13 @@ def run_migrations(connection: Connection | None) -> None:
 async def migrate() -> None:
     """Connect, and run the migrations on that connection."""
     engine = create_engine(load_settings(DatabaseSettings), pooled=False)
-    async with engine.connect() as connection:
-        await connection.run_sync(run_migrations)
-    await engine.dispose()
+    try:
+        async with engine.connect() as connection:
+            await connection.run_sync(run_migrations)
+    except DatabaseUnavailable as error:
+        raise SystemExit(f"The database of DATABASE_URL is unavailable: {error.reason}") from None
+    finally:
+        await engine.dispose()
 
 
 if context.config.config_file_name is not None:

@@ -68,6 +68,28 @@ async def test_the_description_names_the_service_the_provider_and_the_problems(
             assert "application/problem+json" in operation["responses"]["default"]["content"]
 
 
+async def test_every_route_asks_for_a_token_or_says_that_it_is_public(settings: Settings) -> None:
+    """Say so with `openapi_extra=PUBLIC` of app/core/openapi.py."""
+    document = create_app(settings).openapi()
+    unmarked = [
+        f"{method.upper()} {path}"
+        for path, operations in document["paths"].items()
+        for method, operation in operations.items()
+        if "security" not in operation
+    ]
+    assert unmarked == []
+
+
+async def test_what_a_route_declares_itself_stays_in_the_description(settings: Settings) -> None:
+    app = create_app(settings)
+
+    @app.post("/declared", responses={422: {"description": "Ours."}})
+    async def declared(body: dict[str, str]) -> None: ...
+
+    responses = app.openapi()["paths"]["/declared"]["post"]["responses"]
+    assert responses["422"]["description"] == "Ours."
+
+
 async def test_a_path_with_another_slash_is_not_redirected(client: httpx2.AsyncClient) -> None:
     """The redirect would go to whatever host the caller wrote into the Host header."""
     assert (await client.get("/health/")).status_code == 404

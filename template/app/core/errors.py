@@ -11,12 +11,14 @@ from collections.abc import Mapping
 from http import HTTPStatus
 from typing import ClassVar
 
-from fastapi import FastAPI, Request, Response
+from fastapi import FastAPI, Request, Response, WebSocket
+from fastapi.encoders import jsonable_encoder
 from fastapi.exceptions import RequestValidationError
 from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.orm.exc import StaleDataError
 from starlette.exceptions import HTTPException
+from starlette.requests import HTTPConnection
 
 logger = logging.getLogger(__name__)
 
@@ -53,19 +55,18 @@ class Problem(Exception):
 
     def response(self) -> Response:
         """Return the problem document; never stored by a cache, because it may say who asked."""
+        headers = {"Cache-Control": "no-store"} | self.headers
+        if self.status < 200 or self.status in {204, 205, 304}:
+            return Response(status_code=self.status, headers=headers)
         content: dict[str, JsonValue] = {
             "type": self.type,
-            "title": self.title or HTTPStatus(self.status).phrase,
+            "title": self.title or _phrase(self.status),
             "status": self.status,
         }
         if self.detail is not None:
             content["detail"] = self.detail
-        return Response(
-            json.dumps(content | self.members, allow_nan=False),
-            self.status,
-            {"Cache-Control": "no-store"} | self.headers,
-            media_type=PROBLEM_MEDIA_TYPE,
-        )
+        body = json.dumps(self.members | content, allow_nan=False)
+        return Response(body, self.status, headers, media_type=PROBLEM_MEDIA_TYPE)
 
 
 class BadRequest(Problem):
@@ -134,11 +135,15 @@ class GatewayTimeout(Problem):
 
 
 class DatabaseUnavailable(ServiceUnavailable):
-    """No connection to the database could be had."""
+    """No connection to the database could be had; ``reason`` is for the log, not for the caller."""
 
     type = "urn:problem:database-unavailable"
     title = "Database unavailable"
     retry_after = 1
+
+    def __init__(self, reason: str = "") -> None:
+        super().__init__()
+        self.reason = reason
 
 
 class InternalServerError(Problem):
@@ -156,6 +161,7 @@ def add_exception_handlers(app: FastAPI) -> None:
     app.add_exception_handler(DBAPIError, _answer_database_error)
     app.add_exception_handler(PoolTimeoutError, _answer_database_error)
     app.add_exception_handler(StaleDataError, _answer_database_error)
+    app.add_exception_handler(TimeoutError, _answer_database_error)
 
 
 def problem_from_database_error(error: Exception) -> Problem | None:
@@ -166,7 +172,10 @@ def problem_from_database_error(error: Exception) -> Problem | None:
     if isinstance(error, StaleDataError):
         return Conflict("The resource was changed by somebody else meanwhile; read it again.")
     if isinstance(error, PoolTimeoutError):
-        return DatabaseUnavailable("Every connection to the database is in use.")
+        return DatabaseUnavailable("every connection of the pool is in use")
+    if isinstance(error, TimeoutError):
+        # asyncpg's own limit: the server did not even end the statement when its time was over.
+        return GatewayTimeout("The database took too long.")
     if not isinstance(error, DBAPIError):
         return None
     state = str(getattr(error.orig, "sqlstate", None) or "")
@@ -180,6 +189,9 @@ def problem_from_database_error(error: Exception) -> Problem | None:
         case "40":
             return ServiceUnavailable("Another request was in the way; try again.")
         case "08" | "53":
+            return DatabaseUnavailable()
+        case "25" if state == "25006":
+            # The primary has become a replica; the pool will find the new one.
             return DatabaseUnavailable()
         case "57" if state == "57014":
             return GatewayTimeout("The database took too long.")
@@ -198,17 +210,25 @@ def _duplicate(error: DBAPIError) -> Conflict:
     return Conflict("There is one already.")
 
 
-async def _answer_problem(_request: Request, error: Exception) -> Response:
+async def _answer_problem(connection: HTTPConnection, error: Exception) -> Response:
     assert isinstance(error, Problem)  # noqa: S101 - Starlette's handler type is Exception
-    return error.response()
+    response = error.response()
+    if isinstance(connection, WebSocket):
+        # A socket that is not open yet can be refused with the same answer.
+        await connection.send_denial_response(response)
+    return response
 
 
 async def _answer_http_exception(_request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)  # noqa: S101
-    # Starlette fills an absent detail with the status's phrase, which the title says already.
-    absent = error.detail == HTTPStatus(error.status_code).phrase
-    problem = Problem(None if absent else error.detail, headers=error.headers)
+    problem = Problem(headers=error.headers)
     problem.status = error.status_code
+    # Starlette fills an absent detail with the status's phrase, which the title says already.
+    if isinstance(error.detail, str):
+        problem.detail = None if error.detail == _phrase(error.status_code) else error.detail
+    else:
+        # FastAPI lets it be any JSON; RFC 9457 §3.1.4 wants a string in this place.
+        problem.members = {"errors": jsonable_encoder(error.detail)}
     return problem.response()
 
 
@@ -216,7 +236,7 @@ async def _answer_validation_error(_request: Request, error: Exception) -> Respo
     """Name each offending place and rule. The input is not repeated: it may be a password."""
     assert isinstance(error, RequestValidationError)  # noqa: S101
     errors: list[JsonValue] = [
-        {"location": [_printable(part) for part in problem["loc"]], "type": problem["type"]}
+        {"location": [_encodable(part) for part in problem["loc"]], "type": problem["type"]}
         for problem in error.errors()
     ]
     return Unprocessable("The request does not fit its description.", errors=errors).response()
@@ -231,13 +251,21 @@ async def _answer_database_error(_request: Request, error: Exception) -> Respons
     return problem.response()
 
 
+def _phrase(status: int) -> str:
+    """Return what RFC 9110 calls a status; not every number has a name."""
+    try:
+        return HTTPStatus(status).phrase
+    except ValueError:
+        return "Error"
+
+
 def _summary(error: Exception) -> str:
     """Return the kind of error without the statement's values, which do not belong in a log."""
     state = getattr(getattr(error, "orig", None), "sqlstate", None)
     return f"{type(error).__name__} {state or ''}".rstrip()
 
 
-def _printable(part: str | int) -> str | int:
+def _encodable(part: str | int) -> str | int:
     # The name of a member that the caller made up may hold half of a surrogate pair, which
     # no UTF-8 document can carry.
     return part if isinstance(part, int) else part.encode("utf-8", "replace").decode()

@@ -5,6 +5,7 @@ of your own go into ``app/settings.py``.
 """
 
 import os
+import re
 from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
 
@@ -24,9 +25,11 @@ from sqlalchemy.exc import ArgumentError
 # In tests the file is left alone: it may name a precious database.
 _ENV_FILE = None if os.environ.get("ENVIRONMENT") == "test" else ".env"
 
-# What asyncpg understands in a URL's query. Another parameter would fail at the first
-# connection, long after the start.
-_ASYNCPG_PARAMETERS = {"krbsrvname", "passfile", "ssl", "target_session_attrs"}
+# What asyncpg understands in a URL's query. Another parameter, or value of ssl, would fail at the
+# first connection, long after the start.
+_ASYNCPG_PARAMETERS = {"host", "krbsrvname", "passfile", "ssl", "target_session_attrs"}
+_SSL_MODES = {"disable", "allow", "prefer", "require", "verify-ca", "verify-full"}
+_VISIBLE = re.compile(r"[!-~]+")
 
 
 def _database_url(value: object) -> URL:
@@ -46,16 +49,30 @@ def _database_url(value: object) -> URL:
     # libpq says sslmode, asyncpg says ssl; the values are the same.
     query = {"ssl" if name == "sslmode" else name: text for name, text in url.query.items()}
     if unknown := sorted(query.keys() - _ASYNCPG_PARAMETERS):
-        raise ValueError(f"asyncpg does not know the parameter {unknown[0]!r}; leave it out")
+        raise ValueError(
+            f"the parameter {unknown[0]!r} is not among those understood here: sslmode, "
+            f"{', '.join(sorted(_ASYNCPG_PARAMETERS))} (certificates: PGSSLROOTCERT and the like)"
+        )
+    if query.get("ssl", "prefer") not in _SSL_MODES:
+        raise ValueError(f"sslmode is one of {', '.join(sorted(_SSL_MODES))}")
+    if url.port is not None and not 0 < url.port < 65536:
+        raise ValueError("its port is not from 1 to 65535")
     return url.set(drivername="postgresql+asyncpg", query=query)
 
 
 def _http_url(value: str) -> str:
-    parts = urlsplit(value)
-    if parts.scheme not in {"http", "https"} or not parts.hostname:
+    # Lower case, because the check for TLS compares the beginning, and an issuer is compared whole.
+    if not value.startswith(("https://", "http://")) or not _VISIBLE.fullmatch(value):
         raise ValueError("write a whole URL, such as https://sso.example.com/realms/main")
-    if parts.username is not None or parts.fragment:
-        raise ValueError("a user name, password or #fragment has no place in it")
+    try:
+        parts = urlsplit(value)
+        whole = bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        whole = False
+    if not whole:
+        raise ValueError("its host or port cannot be right")
+    if parts.username is not None or parts.query or parts.fragment:
+        raise ValueError("a user name, password, ?query or #fragment has no place in it")
     return value
 
 
@@ -160,6 +177,10 @@ class CoreSettings(DatabaseSettings):
         default=None,
         description="a public client (PKCE) for the Authorize button of /docs",
     )
+    docs_scopes: str = Field(
+        default="openid profile email",
+        description="what that button asks for, separated by spaces",
+    )
     max_body_size: int = Field(default=1_000_000, ge=0, description="of a request, in bytes")
 
     @property
@@ -172,14 +193,18 @@ class CoreSettings(DatabaseSettings):
     @model_validator(mode="after")
     def _provider_is_reached_over_tls(self) -> Self:
         # Without TLS, the client secret and every caller's token travel in the clear.
-        if self.environment == "production":
-            for name in ("sso_issuer", "sso_introspection_url"):
-                if (getattr(self, name) or "https://").startswith("http://"):
-                    raise ValueError(f"{name.upper()} must be an https:// URL in production")
-            if "*" in self.cors_origins:
-                raise ValueError(
-                    "CORS_ORIGINS must name the origins in production; * admits every page"
-                )
+        for name in ("sso_issuer", "sso_introspection_url"):
+            url: str | None = getattr(self, name)
+            if self.environment == "production" and url and not url.startswith("https://"):
+                raise ValueError(f"{name.upper()} must be an https:// URL in production")
+        return self
+
+    @model_validator(mode="after")
+    def _pages_are_named(self) -> Self:
+        if self.environment == "production" and "*" in self.cors_origins:
+            raise ValueError(
+                "CORS_ORIGINS must name the origins in production; * admits every page"
+            )
         return self
 
 

@@ -36,6 +36,8 @@ def uuid7() -> UUID:
 class TableBase(SQLModel):
     """The columns of every table: ``class Invoice(TableBase, table=True)``.
 
+    All but ``id`` are None until the row is flushed: the database sets them.
+
     ``created_at`` and ``updated_at`` are UTC times of the database's clock. ``version`` counts
     the row's updates: an UPDATE names the version that it read, so that one made from a stale
     row raises ``StaleDataError`` (answered with 409) instead of undoing somebody's change.

@@ -1,12 +1,12 @@
 """The connection to PostgreSQL: the engine of the process, and the session of each request."""
 
+import logging
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Annotated
 
 import anyio
-import asyncpg
 from fastapi import Depends
 from sqlalchemy import event, text
 from sqlalchemy.engine.interfaces import DBAPIConnection, Dialect
@@ -17,6 +17,8 @@ from starlette.requests import HTTPConnection
 
 from app.core.errors import DatabaseUnavailable
 from app.core.settings import DatabaseSettings
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,8 +87,11 @@ def _connect(
     """Connect, and say of every way to fail that the database is unavailable."""
     try:
         return dialect.connect(*arguments, **keywords)
-    except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-        raise DatabaseUnavailable from error
+    except (OSError, dialect.loaded_dbapi.Error) as error:
+        # The caller only learns that it is so; whoever reads the log can do something about it.
+        reason = f"{type(error).__name__} {getattr(error, 'sqlstate', None) or ''}".rstrip()
+        logger.error("Cannot connect to the database: %s", reason)
+        raise DatabaseUnavailable(reason) from error
 
 
 def create_sessionmaker(engine: AsyncEngine) -> async_sessionmaker[AsyncSession]:

@@ -40,6 +40,17 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
+def running_provider_url(state_file: Path) -> str | None:
+    """Return the issuer of the provider that has written the file, if it still runs."""
+    try:
+        state = _State.model_validate_json(state_file.read_bytes())
+        with httpx2.Client(trust_env=False, timeout=5) as client:
+            client.get(f"{state.issuer}/jwks")
+    except (OSError, ValidationError, httpx2.HTTPError, httpx2.InvalidURL):
+        return None
+    return state.issuer
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m devtools.provider", description="Run the development identity provider."

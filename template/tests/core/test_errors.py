@@ -7,10 +7,12 @@ import asyncpg
 import httpx2
 import pytest
 from fastapi import FastAPI
+from fastapi.exceptions import HTTPException as FastAPIHTTPException
 from pydantic import BaseModel
 from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
 from sqlalchemy.orm.exc import StaleDataError
 from starlette.exceptions import HTTPException
+from starlette.testclient import TestClient, WebSocketDenialResponse
 
 from app.core.errors import (
     Conflict,
@@ -19,6 +21,7 @@ from app.core.errors import (
     problem_from_database_error,
 )
 from app.core.middleware import ErrorBoundary
+from app.utils.sso.introspection import CurrentToken
 
 
 class Body(BaseModel):
@@ -38,6 +41,14 @@ async def caller() -> AsyncIterator[httpx2.AsyncClient]:
     @app.get("/teapot")
     async def teapot() -> None:
         raise HTTPException(418, "short and stout", {"X-Spout": "yes"})
+
+    @app.get("/odd/{status}")
+    async def odd(status: int) -> None:
+        raise HTTPException(status, "odd")
+
+    @app.get("/structured")
+    async def structured() -> None:
+        raise FastAPIHTTPException(409, {"reason": "taken"})
 
     @app.get("/unavailable")
     async def unavailable() -> None:
@@ -85,6 +96,44 @@ async def test_an_http_exception_becomes_a_problem_and_keeps_its_headers(
     assert response.status_code == 418
     assert response.headers["x-spout"] == "yes"
     assert response.json()["detail"] == "short and stout"
+
+
+@pytest.mark.parametrize(
+    ("status", "title"), [(499, "Error"), (520, "Error"), (402, "Payment Required")]
+)
+async def test_a_status_without_a_name_is_answered_too(
+    caller: httpx2.AsyncClient, status: int, title: str
+) -> None:
+    response = await caller.get(f"/odd/{status}")
+    assert (response.status_code, response.json()["title"]) == (status, title)
+
+
+async def test_a_status_that_forbids_a_body_gets_none(caller: httpx2.AsyncClient) -> None:
+    response = await caller.get("/odd/304")
+    assert (response.status_code, response.content) == (304, b"")
+
+
+async def test_a_detail_that_is_no_sentence_becomes_a_member(caller: httpx2.AsyncClient) -> None:
+    body = (await caller.get("/structured")).json()
+    assert "detail" not in body
+    assert body["errors"] == {"reason": "taken"}
+
+
+def test_a_web_socket_is_refused_with_the_same_document() -> None:
+    app = FastAPI()
+    add_exception_handlers(app)
+
+    @app.websocket("/")
+    async def socket(_token: CurrentToken) -> None: ...
+
+    with (
+        TestClient(app) as client,
+        pytest.raises(WebSocketDenialResponse) as caught,
+        client.websocket_connect("/"),
+    ):
+        pass
+    assert caught.value.status_code == 401
+    assert caught.value.headers["content-type"] == "application/problem+json"
 
 
 async def test_an_unavailable_service_says_when_to_try_again(caller: httpx2.AsyncClient) -> None:
@@ -154,6 +203,7 @@ async def test_a_bug_is_a_500_that_tells_the_log_and_not_the_caller(
         (asyncpg.TooManyConnectionsError("x"), 503),
         (asyncpg.ConnectionDoesNotExistError("x"), 503),
         (asyncpg.AdminShutdownError("x"), 503),
+        (asyncpg.ReadOnlySQLTransactionError("x"), 503),
         (asyncpg.QueryCanceledError("x"), 504),
     ],
 )
@@ -168,6 +218,12 @@ def test_a_connection_that_broke_is_unavailable_even_without_an_sqlstate() -> No
     problem = problem_from_database_error(error)
     assert problem is not None
     assert problem.status == 503
+
+
+def test_a_statement_that_the_server_did_not_even_end_is_a_timeout() -> None:
+    problem = problem_from_database_error(TimeoutError())
+    assert problem is not None
+    assert problem.status == 504
 
 
 def test_a_stale_row_is_a_conflict() -> None:

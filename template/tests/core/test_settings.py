@@ -86,6 +86,8 @@ def test_a_database_url_may_be_written_in_the_usual_ways(
         "postgresql://u:canary@h",
         "postgresql://u:canary@h/d?connect_timeout=3",
         "postgresql://u:canary@h:port/d",
+        "postgresql://u:canary@h:99999/d",
+        "postgresql://u:canary@h/d?sslmode=bogus",
         "sqlite:///canary.db",
     ],
 )
@@ -105,6 +107,12 @@ def test_a_database_url_that_cannot_work_is_refused_without_repeating_it(
     [
         ("SSO_ISSUER", "sso.example.com"),
         ("SSO_ISSUER", "http://sso.example.com"),
+        ("SSO_ISSUER", "HTTP://sso.example.com"),
+        ("SSO_ISSUER", "https://sso.example.com?x=1"),
+        ("SSO_ISSUER", "https://sso.example.com "),
+        ("SSO_ISSUER", "https://sso example.com"),
+        ("SSO_ISSUER", "https://sso.example.com:99999"),
+        ("SSO_ISSUER", "https://[sso"),
         ("SSO_ISSUER", "https://user:canary@sso.example.com"),
         ("SSO_INTROSPECTION_URL", "http://sso.example.com/introspect"),
         ("CORS_ORIGINS", "https://app.example.com/path"),

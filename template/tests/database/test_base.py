@@ -9,15 +9,15 @@ from sqlalchemy.orm.exc import StaleDataError
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from app.database.base import uuid7
-from app.database.model.user import User
 from app.database.session import Database
+from tests.database.notes import Note
 
 
-async def _store(session: AsyncSession) -> User:
-    user = User(username="alice", email="alice@example.com")
-    session.add(user)
+async def _store(session: AsyncSession) -> Note:
+    note = Note(title="first")
+    session.add(note)
     await session.flush()
-    return user
+    return note
 
 
 def test_keys_sort_by_the_time_of_their_making() -> None:
@@ -33,29 +33,29 @@ def test_keys_sort_by_the_time_of_their_making() -> None:
 
 
 async def test_the_database_sets_the_times_in_utc(session: AsyncSession) -> None:
-    user = await _store(session)
+    note = await _store(session)
 
     now = (await session.connection()).scalar(text("SELECT now()"))
-    assert user.created_at == user.updated_at == await now
-    assert user.created_at.utcoffset() == timedelta(0)
+    assert note.created_at == note.updated_at == await now
+    assert note.created_at.utcoffset() == timedelta(0)
 
 
 async def test_an_update_counts_the_version_and_moves_the_time(database: Database) -> None:
     async with database.sessionmaker.begin() as session:
-        user = await _store(session)
-        assert user.version == 1
+        note = await _store(session)
+        assert note.version == 1
 
-        user.full_name = "Alice"
+        note.text = "changed"
         await session.flush()
 
-        assert user.version == 2
-        assert user.updated_at is not None
+        assert note.version == 2
+        assert note.updated_at is not None
 
 
 async def test_an_update_of_a_stale_row_is_refused(session: AsyncSession) -> None:
-    user = await _store(session)
-    await (await session.connection()).execute(text("UPDATE user_account SET version = 7"))
+    note = await _store(session)
+    await (await session.connection()).execute(text("UPDATE note SET version = 7"))
 
-    user.full_name = "Alice"
+    note.text = "changed"
     with pytest.raises(StaleDataError):
         await session.flush()

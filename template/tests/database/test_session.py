@@ -8,14 +8,14 @@ import pytest
 from fastapi import FastAPI
 from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
-from sqlmodel import col, select
+from sqlmodel import select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from app.core.errors import NotFound, add_exception_handlers
-from app.database.model.user import User
 from app.database.session import Database, DbSession, create_engine, open_database
 from app.settings import Settings
 from devtools.processes import free_port
+from tests.database.notes import Note
 
 
 @asynccontextmanager
@@ -25,8 +25,8 @@ async def calling(app: FastAPI) -> AsyncIterator[httpx2.AsyncClient]:
         yield client
 
 
-def _user() -> User:
-    return User(username="alice", email="alice@example.com")
+def _note() -> Note:
+    return Note(title="first")
 
 
 async def test_a_request_that_fails_leaves_nothing_behind(
@@ -38,13 +38,13 @@ async def test_a_request_that_fails_leaves_nothing_behind(
 
     @app.post("/")
     async def write_then_fail(session: DbSession) -> None:
-        session.add(_user())
+        session.add(_note())
         await session.flush()
         raise NotFound("Nothing here.")
 
     async with calling(app) as client:
         assert (await client.post("/")).status_code == 404
-    assert (await session.exec(select(User))).first() is None
+    assert (await session.exec(select(Note))).first() is None
 
 
 @pytest.mark.committed
@@ -53,8 +53,8 @@ async def test_a_commit_that_fails_is_never_answered_with_success(database: Data
     async with database.engine.begin() as connection:
         await connection.execute(
             text(
-                "ALTER TABLE user_account ADD COLUMN manager uuid"
-                " REFERENCES user_account DEFERRABLE INITIALLY DEFERRED"
+                "ALTER TABLE note ADD COLUMN parent uuid"
+                " REFERENCES note DEFERRABLE INITIALLY DEFERRED"
             )
         )
     app = FastAPI()
@@ -63,22 +63,22 @@ async def test_a_commit_that_fails_is_never_answered_with_success(database: Data
 
     @app.post("/")
     async def refer_to_nobody(session: DbSession) -> None:
-        session.add(_user())
+        session.add(_note())
         await session.flush()
         connection = await session.connection()
-        await connection.execute(text("UPDATE user_account SET manager = gen_random_uuid()"))
+        await connection.execute(text("UPDATE note SET parent = gen_random_uuid()"))
 
     async with calling(app) as client:
         assert (await client.post("/")).status_code == 409
     async with database.sessionmaker() as session:
-        assert (await session.exec(select(User))).first() is None
+        assert (await session.exec(select(Note))).first() is None
 
 
 async def test_rows_stay_readable_after_the_commit(database: Database) -> None:
     async with database.sessionmaker.begin() as session:
-        user = _user()
-        session.add(user)
-    assert user.username == "alice"
+        note = _note()
+        session.add(note)
+    assert note.title == "first"
 
 
 async def test_a_database_that_is_not_there_is_a_503_with_a_time_to_retry(
@@ -90,7 +90,7 @@ async def test_a_database_that_is_not_there_is_a_503_with_a_time_to_retry(
 
     @app.get("/")
     async def read(session: DbSession) -> None:
-        await session.exec(select(User))
+        await (await session.connection()).execute(text("SELECT 1"))
 
     async with (
         open_database(settings.model_copy(update={"database_url": url})) as app.state.database,
@@ -102,6 +102,30 @@ async def test_a_database_that_is_not_there_is_a_503_with_a_time_to_retry(
     assert response.json()["type"] == "urn:problem:database-unavailable"
 
 
+@pytest.mark.parametrize(
+    "change", [{"password": "canary"}, {"database": "app_test_absent"}], ids=str
+)
+async def test_a_database_that_lets_nobody_in_is_a_503_and_the_log_says_why(
+    settings: Settings, caplog: pytest.LogCaptureFixture, change: dict[str, str]
+) -> None:
+    url = settings.database_url.set(**change)  # type: ignore[arg-type]
+    app = FastAPI()
+    add_exception_handlers(app)
+
+    @app.get("/")
+    async def read(session: DbSession) -> None:
+        await (await session.connection()).execute(text("SELECT 1"))
+
+    async with (
+        open_database(settings.model_copy(update={"database_url": url})) as app.state.database,
+        calling(app) as client,
+    ):
+        response = await client.get("/")
+    assert response.status_code == 503
+    assert "Cannot connect to the database" in caplog.text
+    assert "canary" not in caplog.text + response.text
+
+
 async def test_a_pool_that_is_used_up_is_a_503(settings: Settings, database: Database) -> None:
     small = settings.model_copy(update={"database_pool_size": 1, "database_pool_timeout": 0.05})
     app = FastAPI()
@@ -109,7 +133,7 @@ async def test_a_pool_that_is_used_up_is_a_503(settings: Settings, database: Dat
 
     @app.get("/")
     async def read(session: DbSession) -> None:
-        await session.exec(select(User))
+        await (await session.connection()).execute(text("SELECT 1"))
 
     async with open_database(small) as app.state.database, calling(app) as client:
         async with app.state.database.engine.connect():
@@ -136,10 +160,10 @@ async def test_a_statement_that_takes_too_long_is_ended_by_the_server(settings: 
 async def test_an_error_does_not_repeat_the_values_of_its_statement(
     session: AsyncSession,
 ) -> None:
-    for email in ("a@example.com", "b@example.com"):
-        session.add(User(username="alice", email=email, full_name="top secret"))
+    for _ in range(2):
+        session.add(Note(title="first", text="top secret"))
 
-    with pytest.raises(IntegrityError, match="uq_user_account_username") as caught:
+    with pytest.raises(IntegrityError, match="uq_note_title") as caught:
         await session.flush()
 
     assert "top secret" not in str(caught.value)
@@ -155,4 +179,3 @@ async def test_migrations_connect_without_the_limits_of_requests(settings: Setti
 async def test_times_are_utc_whatever_the_server_says(database: Database) -> None:
     async with database.engine.connect() as connection:
         assert (await connection.execute(text("SHOW timezone"))).scalar() == "UTC"
-        assert (await connection.execute(select(col(User.id)))).first() is None

@@ -8,7 +8,7 @@ from http import HTTPStatus
 from urllib.parse import urlsplit, urlunsplit
 
 import httpx2
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
 from app.utils.sso.errors import ProviderMisconfigured, ProviderUnavailable
 from app.utils.sso.fetch import fetch, parse_object
@@ -120,7 +120,7 @@ class Discovery:
             return None
         try:
             return ProviderMetadata.model_validate(parse_object(reply.body))
-        except (ValueError, ValidationError, RecursionError):
+        except (ValueError, OverflowError, RecursionError):
             return None
 
     def _is_acceptable(self, endpoint: str) -> bool:

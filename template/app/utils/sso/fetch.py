@@ -82,11 +82,15 @@ def parse_object(body: bytes) -> dict[str, object]:
 
     Raises:
         ValueError: It is not an object, or one that parsers disagree about: with a duplicate
-            member (which ``active`` counts?), an infinity or a NaN.
+            member (which ``active`` counts?), an infinity or a NaN; or it holds text that neither
+            UTF-8 nor the database can carry.
     """
     document = json.loads(body, object_pairs_hook=_unique_members, parse_constant=_no_constant)
     if not isinstance(document, dict):
         raise ValueError("not an object")
+    # A surrogate without its other half makes encode() raise, and a NUL is written as its escape.
+    if b"\\u0000" in json.dumps(document, ensure_ascii=False).encode():
+        raise ValueError("a NUL")
     return document
 
 

@@ -12,8 +12,9 @@ async def create_report(
 import re
 from typing import Annotated
 
-from fastapi import Depends, Request, Security
+from fastapi import Depends, Security
 from fastapi.security import HTTPBearer, OpenIdConnect, SecurityScopes
+from starlette.requests import HTTPConnection
 
 from app.core.settings import CoreSettings
 from app.utils.sso.errors import TokenInvalid, TokenMissing, TokenRequestInvalid
@@ -25,26 +26,37 @@ from app.utils.sso.verdict import judge
 _TOKEN = re.compile(r"[A-Za-z0-9._~+/-]+=*", re.ASCII)
 _MAX_TOKEN_BYTES = 8 * 1024
 
-# For the API's description only: how to log in, and where to paste a token.
+
+class _Login(OpenIdConnect):
+    """How to log in, for the API's description only; a WebSocket route may depend on it too."""
+
+    async def __call__(self, connection: HTTPConnection) -> None:
+        """Ask for nothing: ``introspect_token`` does."""
+
+
+class _Paste(HTTPBearer):
+    """Where to paste a token, for the API's description only."""
+
+    async def __call__(self, connection: HTTPConnection) -> None:
+        """Ask for nothing: ``introspect_token`` does."""
+
+
 # The URL is filled in from the settings when the description is made.
-_login = OpenIdConnect(
+_login = _Login(
     openIdConnectUrl="/.well-known/openid-configuration",
     scheme_name="SSO",
     description="Log in at the identity provider.",
-    auto_error=False,
 )
-_paste = HTTPBearer(
-    scheme_name="Token", description="A token that you have already.", auto_error=False
-)
+_paste = _Paste(scheme_name="Token", description="A token that you have already.")
 
 
 async def introspect_token(
-    request: Request,
+    connection: HTTPConnection,
     required: SecurityScopes,
     _described_as: Annotated[object, Security(_login)],
     _or_as: Annotated[object, Security(_paste)],
 ) -> TokenData:
-    """Return what the identity provider says about the request's bearer token.
+    """Return what the identity provider says about the bearer token of a request or WebSocket.
 
     Raises:
         TokenMissing: 401, there is none.
@@ -54,9 +66,10 @@ async def introspect_token(
         ProviderUnavailable: 503, it could not be checked.
         ProviderMisconfigured: 503, the provider refuses this service itself.
     """
-    settings: CoreSettings = request.app.state.settings
-    introspector: Introspector = request.app.state.introspector
-    token = await introspector.introspect(_bearer_token(request))
+    bearer = _bearer_token(connection)
+    settings: CoreSettings = connection.app.state.settings
+    introspector: Introspector = connection.app.state.introspector
+    token = await introspector.introspect(bearer)
     judge(token, settings, required.scopes)
     return token
 
@@ -64,8 +77,8 @@ async def introspect_token(
 CurrentToken = Annotated[TokenData, Depends(introspect_token)]
 
 
-def _bearer_token(request: Request) -> str:
-    headers = request.headers.getlist("authorization")
+def _bearer_token(connection: HTTPConnection) -> str:
+    headers = connection.headers.getlist("authorization")
     if not headers:
         raise TokenMissing
     if len(headers) > 1 or not headers[0].strip():

@@ -2,13 +2,13 @@
 
 import base64
 import logging
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from http import HTTPStatus
 from urllib.parse import quote_plus
 
 import httpx2
-from pydantic import ValidationError
 
 from app.core.settings import CoreSettings
 from app.utils.sso.discovery import Discovery
@@ -19,6 +19,8 @@ from app.utils.sso.introspection_schema import TokenData
 logger = logging.getLogger(__name__)
 
 _MAX_RETRY_AFTER_SECONDS = 60
+# RFC 6749 §5.2: the errors that are about us and not about the token.
+_CLIENT_ERRORS = ("invalid_client", "unauthorized_client")
 
 
 class Introspector:
@@ -65,7 +67,7 @@ def _read(reply: Reply) -> TokenData:
             pass
         case HTTPStatus.UNAUTHORIZED | HTTPStatus.FORBIDDEN:
             raise _misconfigured(reply.status)
-        case HTTPStatus.BAD_REQUEST if _error_code(reply.body) == "invalid_client":
+        case HTTPStatus.BAD_REQUEST if _error_code(reply.body) in _CLIENT_ERRORS:
             raise _misconfigured(reply.status)
         case HTTPStatus.BAD_REQUEST:
             # Some providers refuse what they cannot parse, where RFC 7662 §2.2 wants
@@ -78,7 +80,7 @@ def _read(reply: Reply) -> TokenData:
             raise _untrusted(reply.status, "an unexpected status")
     try:
         return TokenData.model_validate(parse_object(reply.body))
-    except (ValueError, ValidationError, RecursionError):
+    except (ValueError, OverflowError, RecursionError):
         raise _untrusted(reply.status, "a body that is no introspection response") from None
 
 
@@ -100,13 +102,14 @@ def _untrusted(status: int, what: str) -> ProviderUnavailable:
 def _error_code(body: bytes) -> object:
     try:
         return parse_object(body).get("error")
-    except (ValueError, RecursionError):
+    except (ValueError, OverflowError, RecursionError):
         return None
 
 
 def _retry_after(header: str | None) -> int | None:
-    seconds = int(header) if header and header.isascii() and header.isdigit() else None
-    return None if seconds is None else min(seconds, _MAX_RETRY_AFTER_SECONDS)
+    if header is None or not re.fullmatch(r"[0-9]{1,9}", header):
+        return None
+    return min(int(header), _MAX_RETRY_AFTER_SECONDS)
 
 
 @asynccontextmanager

@@ -12,7 +12,9 @@ logger = logging.getLogger(__name__)
 _LEEWAY_SECONDS = 30
 # A refresh or ID token lives longer than an access token and is kept less carefully. Providers
 # call theirs active, whatever the hint says.
-_ACCESS_TOKEN_TYPES = frozenset({"bearer", "access_token", "at+jwt", "dpop"})
+_ACCESS_TOKEN_TYPES = frozenset(
+    {"access", "access_token", "application/at+jwt", "at+jwt", "bearer", "dpop", "jwt"}
+)
 
 
 def judge(token: TokenData, settings: CoreSettings, required_scopes: list[str]) -> None:
@@ -42,8 +44,9 @@ def _judge_time(token: TokenData) -> None:
 
 def _judge_kind(token: TokenData) -> None:
     claims = token.model_extra or {}
-    kind = token.token_type or claims.get("token_use") or claims.get("typ")
-    if isinstance(kind, str) and kind.lower() not in _ACCESS_TOKEN_TYPES:
+    # Each is looked at, because a refresh token may be called Bearer in one and Refresh in another.
+    kinds = (token.token_type, claims.get("token_use"), claims.get("typ"))
+    if any(isinstance(kind, str) and kind.lower() not in _ACCESS_TOKEN_TYPES for kind in kinds):
         logger.warning("A token of another kind was presented as an access token")
         raise TokenInvalid("The token is not an access token.")
     if claims.get("cnf") is not None or (token.token_type or "").lower() == "dpop":

@@ -1,7 +1,7 @@
 """Finding the introspection endpoint."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 
 import httpx2
 import pytest
@@ -11,9 +11,8 @@ from app.utils.sso import discovery
 from app.utils.sso.discovery import Discovery, metadata_urls
 from app.utils.sso.errors import ProviderMisconfigured, ProviderUnavailable
 from devtools.provider import Faults, ProviderConfig, RunningProvider, running_provider
+from devtools.pytest_plugin import Bearer
 from tests.utils.sso.conftest import Serve
-
-type Bearer = Callable[..., dict[str, str]]
 
 
 @pytest.fixture

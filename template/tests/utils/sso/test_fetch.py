@@ -25,6 +25,8 @@ def test_an_object_is_read_whatever_is_in_it() -> None:
         b'{"n": {"a": 1, "a": 2}}',
         b'{"exp": NaN}',
         b'{"exp": -Infinity}',
+        b'{"scope": "a \\ud800"}',
+        b'{"sub": "a\\u0000b"}',
     ],
 )
 def test_what_parsers_disagree_about_is_refused(body: bytes) -> None:

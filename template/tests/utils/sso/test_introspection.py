@@ -2,7 +2,6 @@
 
 import logging
 import time
-from collections.abc import Callable
 
 import httpx2
 import pytest
@@ -11,9 +10,8 @@ from pydantic import SecretStr
 from app.settings import Settings
 from devtools.processes import free_port
 from devtools.provider import Faults, RunningProvider
+from devtools.pytest_plugin import Bearer
 from tests.utils.sso.conftest import Serve
-
-type Bearer = Callable[..., dict[str, str]]
 
 
 def assert_challenged(response: httpx2.Response, status: int, error: str) -> None:
@@ -125,11 +123,14 @@ class TestTheToken:
         "claims",
         [
             {"iss": "https://other.example.com"},
-            {"exp": time.time() - 86_400},
-            {"nbf": time.time() + 86_400},
+            {"exp": 1},
+            {"nbf": 32_503_680_000},
             {"token_type": "refresh_token"},
             {"token_type": "N_A"},
             {"token_use": "id", "token_type": None},
+            {"token_use": "refresh"},
+            {"typ": "Refresh"},
+            {"typ": "ID"},
             {"cnf": {"jkt": "thumbprint"}},
             {"token_type": "DPoP"},
         ],
@@ -147,7 +148,15 @@ class TestTheToken:
 
     @pytest.mark.parametrize(
         "claims",
-        [{"iss": None}, {"exp": None}, {"exp": time.time() + 86_400.5}, {"token_type": None}],
+        [
+            {"typ": "at+jwt"},
+            {"typ": "JWT"},
+            {"token_use": "access"},
+            {"iss": None},
+            {"exp": None},
+            {"exp": 32_503_680_000.5},
+            {"token_type": None},
+        ],
         ids=str,
     )
     async def test_what_providers_leave_out_or_write_otherwise_is_accepted(
@@ -196,6 +205,8 @@ class TestTheProvider:
             Faults(cut_body=True),
             Faults(redirect_to="http://127.0.0.1:1/elsewhere"),
             Faults(override_claims={"exp": "tomorrow"}),
+            Faults(override_claims={"exp": 10**400}),
+            Faults(override_claims={"sub": "a\x00b"}),
             Faults(override_claims={"active": 1}),
             Faults(override_claims={"aud": {"a": 1}}),
         ],
@@ -245,7 +256,7 @@ class TestTheProvider:
         assert_unavailable(response)
         assert response.headers["retry-after"] == "17"
 
-    @pytest.mark.parametrize("retry_after", ["86400", "Wed, 21 Oct 2026 07:28:00 GMT"])
+    @pytest.mark.parametrize("retry_after", ["86400", "9" * 90, "Wed, 21 Oct 2026 07:28:00 GMT"])
     async def test_a_time_to_retry_is_bounded(
         self,
         caller: httpx2.AsyncClient,
@@ -284,11 +295,12 @@ class TestTheProvider:
         response = await caller.get("/anyone", headers={"Authorization": "Bearer unknown"})
         assert_challenged(response, 401, "invalid_token")
 
+    @pytest.mark.parametrize("error", ["invalid_client", "unauthorized_client"])
     async def test_a_client_that_is_refused_with_a_400_is_our_fault_too(
-        self, caller: httpx2.AsyncClient, provider: RunningProvider, bearer: Bearer
+        self, caller: httpx2.AsyncClient, provider: RunningProvider, bearer: Bearer, error: str
     ) -> None:
-        """RFC 6749 §5.2 allows the status for invalid_client."""
-        provider.faults = Faults(status=400, error="invalid_client")
+        """RFC 6749 §5.2 allows the status for errors that are about the client."""
+        provider.faults = Faults(status=400, error=error)
         response = await caller.get("/anyone", headers=bearer())
         assert_unavailable(response, "sso-misconfigured")
 

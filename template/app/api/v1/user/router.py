@@ -2,6 +2,7 @@
 
 from fastapi import APIRouter, status
 
+from app.api.dependencies import OptionalUser
 from app.api.v1.user import service
 from app.api.v1.user.schema import Me, UserCreate, UserRead
 from app.database.session import DbSession
@@ -11,9 +12,8 @@ router = APIRouter()
 
 
 @router.get("/me")
-async def read_me(token: CurrentToken, session: DbSession) -> Me:
+async def read_me(token: CurrentToken, user: OptionalUser) -> Me:
     """Tell the caller who the token says they are."""
-    user = await service.find_token_user(session, token)
     return Me(
         subject=token.subject,
         username=token.username,

@@ -1,14 +1,13 @@
 """The user resource, as its callers see it."""
 
-from collections.abc import Callable
-
 import httpx2
+from fastapi import FastAPI
 from sqlmodel import select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
+from app.api.dependencies import CurrentUser
 from app.database.model.user import User
-
-type Bearer = Callable[..., dict[str, str]]
+from devtools.pytest_plugin import Bearer
 
 ALICE = {"username": "alice", "email": "alice@example.com", "full_name": "Alice Liddell"}
 
@@ -141,3 +140,21 @@ class TestCreate:
 
         assert response.status_code == 401
         assert (await session.exec(select(User))).first() is None
+
+
+class TestTheCurrentUser:
+    async def test_a_route_that_needs_a_user_refuses_a_caller_who_is_none(
+        self, application: FastAPI, client: httpx2.AsyncClient, bearer: Bearer
+    ) -> None:
+        async def read_email(user: CurrentUser) -> str:
+            return user.email
+
+        application.add_api_route("/email", read_email)
+
+        stranger = await client.get("/email", headers=bearer(username="alice"))
+        await client.post("/api/v1/user/", json=ALICE, headers=bearer())
+        known = await client.get("/email", headers=bearer(username="alice"))
+
+        application.router.routes.pop()
+        assert stranger.status_code == 403
+        assert known.json() == "alice@example.com"

@@ -1,0 +1,149 @@
+"""Whatever is answered, the project is whole, and passes its own checks and tests.
+
+Every two answers meet in one of the projects here: each choice, and for each text its default and
+one awkward value. A new question joins by itself.
+"""
+
+from collections.abc import Callable
+from itertools import product
+
+import pytest
+
+from tests.answers import EVERYTHING, Answers
+from tests.hostile import choices
+from tests.pairwise import Value, all_pairs, pairs_in, pairwise
+from tests.projects import TEMPLATE, Project, Projects, output, run, tracked_files, uv
+from tests.test_copier_yml import QUESTIONS
+from tests.test_rendering import manifest
+
+# The one that the tests themselves, and the environment that the projects share, run on.
+SHARED_PYTHON = "3.13"
+
+
+def worth_trying(question: str) -> list[Value]:
+    """Return each choice; or, for a text, None for its default, and an awkward value."""
+    return [*choices(question)] or [None, EVERYTHING.get(question)]
+
+
+VALUES = {question: worth_trying(question) for question in QUESTIONS}
+COMBINATIONS: list[Answers] = [
+    {question: value for question, value in combination.items() if value is not None}
+    for combination in pairwise(VALUES)
+]
+
+
+def describe(answers: Answers) -> str:
+    """Return a short name for a test's report, such as 3.14-gitlab-4."""
+    chosen = [answers[question] for question in QUESTIONS if choices(question)]
+    return "-".join([*chosen, str(COMBINATIONS.index(answers) + 1)])
+
+
+ON_SHARED_PYTHON = [it for it in COMBINATIONS if it["python_version"] == SHARED_PYTHON]
+ON_OTHER_PYTHONS = [it for it in COMBINATIONS if it["python_version"] != SHARED_PYTHON]
+
+
+class TestTheCombinations:
+    @pytest.mark.parametrize(
+        "values",
+        [
+            VALUES,
+            VALUES | {"another_choice": ["a", "b", "c", "d"]},
+            {f"text_{number}": [None, "x"] for number in range(20)},
+            {"one": ["a", "b", "c"], "other": ["d", "e"]},
+            {"one": ["only"], "other": ["d", "e"]},
+        ],
+    )
+    def test_every_two_values_meet(self, values: dict[str, list[Value]]) -> None:
+        found = pairwise(values)
+        assert {pair for it in found for pair in pairs_in(it)} == set(all_pairs(values))
+
+    def test_they_are_far_fewer_than_all(self) -> None:
+        largest, second = sorted((len(values) for values in VALUES.values()), reverse=True)[:2]
+        assert len(COMBINATIONS) <= 2 * largest * second
+        assert len(COMBINATIONS) < len(list(product(*VALUES.values()))) / 50
+
+    def test_each_text_has_an_awkward_value(self) -> None:
+        missing = [question for question in QUESTIONS if None in VALUES[question][1:]]
+        assert missing == [], "add an awkward value to EVERYTHING in tests/answers.py"
+
+    def test_each_choice_is_among_them(self) -> None:
+        for question in QUESTIONS:
+            for choice in choices(question):
+                assert [it for it in COMBINATIONS if it[question] == choice]
+
+
+@pytest.mark.parametrize("answers", COMBINATIONS, ids=describe)
+def test_it_consists_of_the_files_of_the_template_but_for_the_other_ci(
+    projects: Projects, answers: Answers
+) -> None:
+    others = {"github": ".github/", "gitlab": ".gitlab-ci.yml"}
+    others.pop(answers["ci"], None)
+    names = {path.as_posix().removesuffix(".jinja") for path in tracked_files(TEMPLATE)}
+    expected = {name for name in names if not name.startswith(tuple(others.values()))}
+    assert expected < names
+
+    lines = manifest(projects.rendered(answers)).splitlines()
+    assert {line.partition(" ")[2] for line in lines} == expected
+    assert {line.partition(" ")[0] for line in lines} == {"100644"}
+
+
+@pytest.fixture(scope="session")
+def each_project(make_project: Callable[[Answers], Project]) -> Callable[[Answers], Project]:
+    """Make one project for each combination."""
+    made: dict[str, Project] = {}
+
+    def get(answers: Answers) -> Project:
+        name = describe(answers)
+        if name not in made:
+            made[name] = make_project(answers)
+        return made[name]
+
+    return get
+
+
+@pytest.mark.parametrize("answers", ON_SHARED_PYTHON, ids=describe)
+class TestOnTheSharedPython:
+    def test_it_passes_its_own_checks(
+        self, each_project: Callable[[Answers], Project], answers: Answers
+    ) -> None:
+        done = each_project(answers).poe("check")
+        assert done.returncode == 0, output(done)
+
+    def test_it_passes_its_own_tests_on_postgresql(
+        self, each_project: Callable[[Answers], Project], answers: Answers
+    ) -> None:
+        done = each_project(answers).poe("test", "--quiet", "--cov", "--cov-fail-under=95")
+        assert done.returncode == 0, output(done)
+
+
+@pytest.mark.parametrize("answers", ON_OTHER_PYTHONS, ids=describe)
+class TestOnAnotherPython:
+    def test_it_is_formatted_linted_and_typed(
+        self, each_project: Callable[[Answers], Project], answers: Answers
+    ) -> None:
+        project = each_project(answers)
+        for command in (
+            ["ruff", "format", "--check", "."],
+            ["ruff", "check", "."],
+            ["mypy", "--python-version", answers["python_version"]],
+            ["lint-imports", "--no-logo"],
+        ):
+            done = project.tool(*command)
+            assert done.returncode == 0, output(done)
+
+    def test_it_passes_its_own_tests_on_postgresql(
+        self,
+        each_project: Callable[[Answers], Project],
+        answers: Answers,
+        tmp_path_factory: pytest.TempPathFactory,
+    ) -> None:
+        version = answers["python_version"]
+        project = each_project(answers)
+        environment = dict(project.env) | {
+            "UV_PROJECT_ENVIRONMENT": str(tmp_path_factory.getbasetemp() / f"venv-{version}")
+        }
+        found = run(*uv(), "python", "find", version, cwd=project.folder, env=environment)
+        if found.returncode != 0:
+            pytest.skip(f"this machine has no Python {version}")
+        done = run(*project.uv_run("poe", "test", "--quiet"), cwd=project.folder, env=environment)
+        assert done.returncode == 0, output(done)

@@ -1,0 +1,140 @@
+"""Projects of every release so far take the work tree's template, and what may follow it."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.answers import DEFAULTS
+from tests.projects import RELEASE, Project, Projects, succeed, tree, uv
+from tests.updates.evolution import SECURITY_TEST, STEPS, has_security_fix
+from tests.updates.flips import FLIPS, Flip
+from tests.updates.releases import current_version, find_releases
+from tests.updates.report import RecordProperty, Update
+from tests.updates.updating import (
+    Lives,
+    Server,
+    Written,
+    assert_like_new,
+    assert_lints,
+    assert_passes,
+    assert_tests_pass,
+    conflicts,
+    update,
+)
+
+VERSIONS = [release.version for release in find_releases()]
+SECURITY_FIX = STEPS[0].version
+
+pytestmark = pytest.mark.skipif(
+    not VERSIONS, reason="the history of this clone tells of no release; the chain was tested"
+)
+
+
+def recorded(version: str, kind: str, found: list[str], lost: list[str], *, suite: bool) -> Update:
+    """Return the row of an update from a real release."""
+    settled = version != current_version()
+    return Update(version, kind, len(found), len(lost), suite, settled)
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+class TestFromEachRelease:
+    def test_an_untouched_project_becomes_a_new_one_seeds_aside(
+        self, lives: Lives, tmp_path: Path, record_property: RecordProperty, version: str
+    ) -> None:
+        folder = lives.start(version, "untouched", DEFAULTS, tmp_path / "service")
+        before = tree(folder)
+
+        update(folder, RELEASE)
+
+        found = conflicts(folder)
+        recorded(version, "untouched", found, [], suite=False).record(record_property)
+        assert found == []
+        assert_like_new(folder, before, lives.fresh(RELEASE, DEFAULTS))
+
+    def test_a_lived_in_project_keeps_every_line_and_passes_its_checks_and_tests(
+        self,
+        lives: Lives,
+        server: Server,
+        tmp_path: Path,
+        record_property: RecordProperty,
+        version: str,
+    ) -> None:
+        project = lives.project(version, "lived-in", DEFAULTS, tmp_path / "service")
+        written = Written.since_the_start(project.folder)
+
+        update(project.folder, RELEASE)
+
+        found, lost = conflicts(project.folder), written.lost(project.folder)
+        recorded(version, "lived-in", found, lost, suite=True).record(record_property)
+        assert found == []
+        assert lost == []
+        server.migrate(project, "what the template brings")
+        succeed(*uv(), "sync", "--quiet", cwd=project.folder, env=project.env)
+        assert_passes(project, "check")
+        assert_tests_pass(project)
+
+    def test_a_security_fix_reaches_a_lived_in_project(
+        self, lives: Lives, tmp_path: Path, version: str
+    ) -> None:
+        project = lives.project(version, "lived-in", DEFAULTS, tmp_path / "service")
+        assert not has_security_fix(project.folder)
+
+        update(project.folder, SECURITY_FIX)
+
+        assert conflicts(project.folder) == []
+        assert has_security_fix(project.folder)
+        assert_tests_pass(project, SECURITY_TEST)
+
+
+@pytest.mark.parametrize("flip", FLIPS, ids=str)
+@pytest.mark.parametrize("version", VERSIONS)
+class TestAnotherAnswer:
+    def test_one_that_was_given_at_the_start_stays(
+        self,
+        lives: Lives,
+        tmp_path: Path,
+        record_property: RecordProperty,
+        version: str,
+        flip: Flip,
+    ) -> None:
+        if not asks(lives.history, version, flip):
+            pytest.skip(f"{version} did not ask this")
+        folder = lives.start(version, "untouched", flip.answers, tmp_path / "service")
+        before = tree(folder)
+
+        update(folder, RELEASE)
+
+        found = conflicts(folder)
+        recorded(version, "other answers", found, [], suite=False).record(record_property)
+        assert found == []
+        assert_like_new(folder, before, lives.fresh(RELEASE, flip.answers))
+
+    def test_one_that_is_given_with_the_update_is_taken(
+        self,
+        lives: Lives,
+        projects: Projects,
+        tmp_path: Path,
+        record_property: RecordProperty,
+        version: str,
+        flip: Flip,
+    ) -> None:
+        folder = lives.start(version, "untouched", DEFAULTS, tmp_path / "service")
+        before = tree(folder)
+
+        update(folder, RELEASE, flip.answers)
+
+        found = conflicts(folder)
+        recorded(version, "other answers", found, [], suite=False).record(record_property)
+        assert found == []
+        assert_like_new(folder, before, lives.fresh(RELEASE, flip.answers))
+        assert_lints(Project(folder, projects.environment()))
+
+
+def asks(history: Path, version: str, flip: Flip) -> bool:
+    """Whether a release offers the answer."""
+    text = succeed("git", "show", f"{version}:copier.yml", cwd=history)
+    question = yaml.safe_load(text).get(flip.question, {})
+    choices = question.get("choices")
+    offered = choices.values() if isinstance(choices, dict) else choices
+    return bool(question) and (offered is None or flip.answer in offered)
