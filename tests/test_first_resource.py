@@ -123,6 +123,7 @@ def test_a_team_begins_with_a_resource_of_its_own(
         shutil.rmtree(folder / path)
     for path in (
         "app/api/dependencies.py",
+        "tests/api/test_dependencies.py",
         "app/database/model/user.py",
         "migrations/versions/0001_initial.py",
     ):

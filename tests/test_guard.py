@@ -1,5 +1,6 @@
 """The guard says what a change of the template means for projects, and stops what breaks them."""
 
+import re
 import shutil
 import sys
 from collections.abc import Callable
@@ -12,9 +13,11 @@ import pytest
 from scripts.guard import about_code as code
 from scripts.guard import about_files as files
 from scripts.guard import about_questions as questions
+from scripts.guard import about_schema as schema
 from scripts.guard import about_shared as shared
 from scripts.guard.judgement import RULES, Judgement, judge
 from scripts.guard.rules import Finding, Kind, Rule
+from scripts.guard.template import template_in
 from scripts.releases import NoHistoryError, releases
 from tests.projects import REPOSITORY, commit, copy_template, render, run, succeed
 
@@ -199,14 +202,28 @@ def an_answer_leaves_a_file_out(work: Work) -> None:
     work.edit("copier.yml", "_exclude:\n", f'_exclude:\n  - "{line}"\n')
 
 
-@case(files.second_migration, "migrations/versions/0002_more.py")
+@case(schema.second_migration, "migrations/versions/0002_more.py")
 def a_second_migration_is_shipped(work: Work) -> None:
     work.append("template/migrations/versions/0002_more.py", '"""More."""\n')
 
 
-@case(files.migration_edited, "migrations/versions/0001_initial.py")
+@case(schema.migration_edited, "migrations/versions/0001_initial.py")
 def the_migration_is_edited(work: Work) -> None:
     work.append("template/migrations/versions/0001_initial.py", "# A comment is too much.\n")
+
+
+@case(schema.migration_edited, "migrations/versions/0001_initial.py")
+def the_migration_gets_another_revision(work: Work) -> None:
+    every_table_gets_a_column(work)
+    work.edit(
+        "template/migrations/versions/0001_initial.py", 'revision: str = "', 'revision: str = "a'
+    )
+
+
+@case(schema.migration_follows, "migrations/versions/0001_initial.py")
+def the_migration_follows_a_model(work: Work) -> None:
+    the_template_gets_a_table(work)
+    work.append("template/migrations/versions/0001_initial.py", "MORE = 1\n")
 
 
 @case(files.seed_edited, "app/hooks.py")
@@ -428,22 +445,22 @@ def a_setting_is_renamed_and_its_variable_is_still_read(work: Work) -> None:
     )
 
 
-@case(code.column_changed, "app/database/base.py", "version")
+@case(schema.column_changed, "app/database/base.py", "version")
 def a_column_of_every_table_changes(work: Work) -> None:
     work.edit("template/app/database/base.py", 'text("1")', 'text("0")')
 
 
-@case(code.column_changed, "app/database/base.py", "created_at")
+@case(schema.column_changed, "app/database/base.py", "created_at")
 def a_column_of_every_table_is_renamed(work: Work) -> None:
     work.edit("template/app/database/base.py", "    created_at: datetime", "    born: datetime")
 
 
-@case(code.column_changed, "app/database/base.py", "naming_convention")
+@case(schema.column_changed, "app/database/base.py", "naming_convention")
 def constraints_are_named_otherwise(work: Work) -> None:
     work.edit("template/app/database/base.py", '"pk_%(table_name)s"', '"%(table_name)s_pk"')
 
 
-@case(code.table_added, "app/database/base.py", "TableBase.note")
+@case(schema.table_added, "app/database/base.py", "TableBase.note")
 def every_table_gets_a_column(work: Work) -> None:
     work.edit(
         "template/app/database/base.py",
@@ -452,7 +469,7 @@ def every_table_gets_a_column(work: Work) -> None:
     )
 
 
-@case(code.table_added, "app/core/outbox.py", "Message")
+@case(schema.table_added, "app/core/outbox.py", "Message")
 def the_template_gets_a_table(work: Work) -> None:
     work.append(
         "template/app/core/outbox.py", "class Message(TableBase, table=True):\n    x: int\n"
@@ -521,14 +538,11 @@ def test_a_change_is_found_and_its_sentence_says_what_to_do(work: Work, case: Ca
 )
 def test_what_the_changelog_must_say_is_asked_for(work: Work, case: Case) -> None:
     case.change(work)
-    assert work.judge().missing == [
-        "has no entry under [Unreleased]: say what an updating project gets, and must do."
-    ]
+    work.note("Something else.")
     must_say = case.rule.must_say.replace("{what}", case.what)
+    said = f'does not say "{must_say}" under [Unreleased], because of {case.where}.'
+    assert (said in work.judge().missing) == bool(must_say)
     if must_say:
-        work.note("Something else.")
-        said = f'does not say "{must_say}" under [Unreleased], because of {case.where}.'
-        assert said in work.judge().missing
         work.edit("CHANGELOG.md", "Something else.", f"Something about {must_say}.")
         assert said not in work.judge().missing
 
@@ -539,8 +553,21 @@ def test_each_rule_has_a_case_and_is_applied() -> None:
 
     assert names([case.rule for case in CASES]) == names([*RULES])
     assert all(rule.find.__doc__ for rule in RULES)
-    written = [v for m in (code, files, questions, shared) for v in vars(m).values()]
+    written = [v for m in (code, files, questions, schema, shared) for v in vars(m).values()]
     assert names([v for v in written if isinstance(v, Rule)]) == names([*RULES])
+
+
+def test_the_names_of_decision_0001_are_the_ones_that_are_watched(work: Work) -> None:
+    decision = (REPOSITORY / "docs/decisions/0001-layout-and-ownership.md").read_text("utf-8")
+    [theirs] = re.findall(r"through four fixed names only: (.*?)\. ", decision)
+    assert {tuple(n.rsplit(".", 1)) for n in re.findall(r"`(.*?)`", theirs)} == code.FROM_THEM
+    [ours] = re.findall(r"names for the template's code are as fixed: (.*), the classes", decision)
+    watched = {name for names in code.FROM_US.values() for name in names}
+    assert {*re.findall(r"`(.*?)`", ours)} == watched
+    template = template_in(work.folder)
+    for path, names in code.FROM_US.items():
+        for name in names:
+            assert re.search(rf"^(?![ #]).*\b{name}\b", template.text(path), re.MULTILINE), name
 
 
 def test_each_sentence_is_one() -> None:
@@ -655,7 +682,10 @@ def test_the_section_of_the_version_in_the_making_counts(work: Work) -> None:
 
 def test_an_entry_of_the_last_release_does_not_count(work: Work) -> None:
     a_file_of_ours_is_edited(work)
-    assert work.judge().missing
+    assert not work.judge().passed
+    assert work.judge().missing == [
+        "has no entry under [Unreleased]: say what an updating project gets, and must do."
+    ]
 
 
 def test_a_release_is_judged_by_the_one_before_until_something_changes(work: Work) -> None:

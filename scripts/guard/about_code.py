@@ -20,7 +20,8 @@ FROM_THEM: set[Name] = {
 # What the team's code may ask of ours (docs/decisions/0001), by file. Names that the seeds import
 # are added to these, and so are all public classes of the errors and all fixtures.
 FROM_US = {
-    "app/core/schema.py": {"RequestSchema", "ResponseSchema", "ShortText"},
+    "app/core/openapi.py": {"PUBLIC"},
+    "app/core/schema.py": {"LongText", "RequestSchema", "ResponseSchema", "ShortText"},
     "app/database/base.py": {"TableBase"},
     "app/database/session.py": {"DbSession"},
     "app/utils/sso/introspection.py": {"CurrentToken", "introspect_token"},
@@ -29,7 +30,6 @@ FROM_US = {
 ERRORS = "app/core/errors.py"
 FIXTURES = "devtools/pytest_plugin.py"
 SETTINGS = "app/core/settings.py"
-BASE = "app/database/base.py"
 
 
 # --- What our code asks of theirs ----------------------------------------------------------------
@@ -37,7 +37,7 @@ BASE = "app/database/base.py"
 
 @rule(
     Kind.FORBIDDEN,
-    "A project that is older, or whose team has cleared up, has no {what}: our code may ask for "
+    "A project that is older, or whose team has cleared up, may have no {what}: our code asks for "
     "the four names of decision 0001 and no other.",
 )
 def asks_for_a_new_name(change: Change) -> Iterator[Place]:
@@ -101,7 +101,7 @@ def _promised(template: Template) -> set[Name]:
     """Return (path, name) of what the team's code may import from ours."""
     promised = {(path, name) for path, names in FROM_US.items() for name in names}
     errors, fixtures = template.module(ERRORS), template.module(FIXTURES)
-    promised |= {(ERRORS, c.name) for c in _classes(errors) if not c.name.startswith("_")}
+    promised |= {(ERRORS, c.name) for c in classes(errors) if not c.name.startswith("_")}
     promised |= {(FIXTURES, name) for name in _fixtures(fixtures)}
     ours = {_module_name(path): path for path in template.ours}
     for seed in template.seeds:
@@ -133,7 +133,7 @@ def _bound(tree: ast.Module | Class) -> set[str]:
     return names
 
 
-def _classes(tree: ast.Module | None) -> list[Class]:
+def classes(tree: ast.Module | None) -> list[Class]:
     return [node for node in tree.body if isinstance(node, ast.ClassDef)] if tree else []
 
 
@@ -179,7 +179,7 @@ def member_gone(change: Change) -> Iterator[Place]:
 def _members(tree: ast.Module | None) -> dict[str, frozenset[str]]:
     """Return the public attributes and methods of each public class, inherited ones included."""
     members: dict[str, frozenset[str]] = {}
-    for node in _classes(tree):
+    for node in classes(tree):
         inherited = {m for base in node.bases for m in members.get(ast.unparse(base), ())}
         own = {name for name in _bound(node) | _set_on_self(node) if not name.startswith("_")}
         if not node.name.startswith("_"):
@@ -234,7 +234,7 @@ def variable_required(change: Change) -> Iterator[Place]:
 def field_gone(change: Change) -> Iterator[Place]:
     """A field of another name, whose variable is still read."""
     tree = change.new.module(SETTINGS)
-    bound = {name for c in _classes(tree) for name in _bound(c)}
+    bound = {name for c in classes(tree) for name in _bound(c)}
     for field, (names, _) in _fields(change.old).items():
         if tree and field not in bound and names & _variables(change.new).keys():
             yield Place(SETTINGS, field)
@@ -249,7 +249,7 @@ def _variables(template: Template) -> dict[str, bool]:
 def _fields(template: Template) -> dict[str, tuple[frozenset[str], bool]]:
     """Return each field of the settings, with its variables and whether it has no default."""
     fields: dict[str, tuple[frozenset[str], bool]] = {}
-    for node in _classes(template.module(SETTINGS)):
+    for node in classes(template.module(SETTINGS)):
         for item in node.body:
             if isinstance(item, ast.AnnAssign) and isinstance(item.target, ast.Name):
                 aliases = _texts(_keyword(item.value, "validation_alias", "alias"))
@@ -279,66 +279,6 @@ def _has_default(value: ast.expr | None) -> bool:
     return value is not None and ast.unparse(value) != "..."
 
 
-# --- Tables --------------------------------------------------------------------------------------
-
-
-@rule(
-    Kind.FORBIDDEN,
-    "Every table of every team has {what} as it is: leave it, and add another column if there "
-    "must be one.",
-)
-def column_changed(change: Change) -> Iterator[Place]:
-    """A column of TableBase that is gone or defined otherwise, or the names of constraints."""
-    before, now = _columns(change.old), _columns(change.new)
-    if BASE in change.new.files:
-        yield from (Place(BASE, name) for name in before if before[name] != now.get(name))
-
-
-@rule(
-    Kind.CHANGELOG,
-    'Every team must write a migration for {what}; the changelog must say so ("poe revision").',
-    must_say="poe revision",
-)
-def table_added(change: Change) -> Iterator[Place]:
-    """A new column of TableBase, or a table of ours that is new or defined otherwise."""
-    before, now = _columns(change.old), _columns(change.new)
-    yield from (Place(BASE, f"TableBase.{name}") for name in now if name not in before)
-    for path in change.new.ours:
-        earlier = _tables(change.old.module(path))
-        for name, definition in _tables(change.new.module(path)).items():
-            if earlier.get(name) != definition:
-                yield Place(path, name)
-
-
-def _columns(template: Template) -> dict[str, str]:
-    """Return what decides about the tables of all teams: the columns, the names of constraints."""
-    tree = template.module(BASE)
-    definitions = {
-        item.target.id: ast.dump(item)
-        for node in _classes(tree)
-        if node.name == "TableBase"
-        for item in node.body
-        if isinstance(item, ast.AnnAssign)
-        and isinstance(item.target, ast.Name)
-        and "ClassVar" not in ast.unparse(item.annotation)
-    }
-    for statement in tree.body if tree else []:
-        if isinstance(statement, ast.Assign):
-            target = ast.unparse(statement.targets[0])
-            if target.endswith("naming_convention"):
-                definitions["naming_convention"] = ast.dump(statement.value)
-    return definitions
-
-
-def _tables(tree: ast.Module | None) -> dict[str, str]:
-    """Return the tables of a module by their class, as their columns are written."""
-    return {
-        node.name: "\n".join(ast.dump(i) for i in node.body if isinstance(i, ast.AnnAssign))
-        for node in _classes(tree)
-        if any(k.arg == "table" and ast.unparse(k.value) == "True" for k in node.keywords)
-    }
-
-
 RULES = (
     asks_for_a_new_name,
     name_gone,
@@ -347,6 +287,4 @@ RULES = (
     variable_gone,
     variable_required,
     field_gone,
-    column_changed,
-    table_added,
 )

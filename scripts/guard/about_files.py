@@ -6,6 +6,7 @@ from pathlib import PurePosixPath
 
 import jinja2
 
+from scripts.guard.about_schema import is_migration
 from scripts.guard.rules import Change, Kind, Place, rule
 from scripts.guard.template import Template
 
@@ -19,7 +20,6 @@ OUR_FOLDERS = (
     "tests/devtools",
     "tests/utils",
 )
-_MIGRATIONS = "migrations/versions/*.py"
 # Shorter files are alike by chance: an empty __init__.py is no moved one.
 _SHORT = 200
 
@@ -41,10 +41,6 @@ def _moved_to(change: Change, path: str) -> str | None:
 
 def _in_folder_of_ours(path: str) -> bool:
     return path.startswith(tuple(f"{folder}/" for folder in OUR_FOLDERS))
-
-
-def _is_migration(path: str) -> bool:
-    return PurePosixPath(path).match(_MIGRATIONS)
 
 
 @rule(
@@ -171,26 +167,6 @@ def other_answers_ship_it(change: Change) -> Iterator[Place]:
 
 
 @rule(
-    Kind.FORBIDDEN,
-    "A second head breaks every project that has migrations of its own: ship the model alone; "
-    "`alembic check` names it, and the team's own revision follows.",
-)
-def second_migration(change: Change) -> Iterator[Place]:
-    """More than one migration."""
-    migrations = sorted(path for path in change.new.files if _is_migration(path))
-    yield from (Place(path) for path in migrations[1:])
-
-
-@rule(
-    Kind.FORBIDDEN,
-    "Databases have run it: put it back as it was, and ship the model alone.",
-)
-def migration_edited(change: Change) -> Iterator[Place]:
-    """A migration that a release has shipped, with another content."""
-    yield from (Place(path) for path in change.edited if _is_migration(path))
-
-
-@rule(
     Kind.CHANGELOG,
     "It is the team's in every project, so that the change reaches new projects only, and the "
     'changelog must say so ("new projects").',
@@ -199,7 +175,7 @@ def migration_edited(change: Change) -> Iterator[Place]:
 def seed_edited(change: Change) -> Iterator[Place]:
     """A seed with another content."""
     for path in change.edited:
-        if change.new.is_seed(path) and not _is_migration(path) and not change.says_the_same(path):
+        if change.new.is_seed(path) and not is_migration(path) and not change.says_the_same(path):
             yield Place(path)
 
 
@@ -212,7 +188,7 @@ def seed_edited(change: Change) -> Iterator[Place]:
 def seed_added(change: Change) -> Iterator[Place]:
     """A new seed that only new projects get."""
     for path in change.added:
-        if change.new.held(path) and not _is_migration(path):
+        if change.new.held(path) and not is_migration(path):
             yield Place(path)
 
 
@@ -279,8 +255,6 @@ RULES = (
     taken_back,
     exclude_unknown_to_a_release,
     other_answers_ship_it,
-    second_migration,
-    migration_edited,
     seed_edited,
     seed_added,
     seed_added_everywhere,

@@ -5,12 +5,18 @@ from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 
-from scripts.guard import about_code, about_files, about_questions, about_shared
+from scripts.guard import about_code, about_files, about_questions, about_schema, about_shared
 from scripts.guard.rules import Change, Finding, Kind
 from scripts.guard.template import Template, template_at, template_in
 from scripts.releases import NoHistoryError, Release, is_shallow, releases
 
-RULES = (*about_files.RULES, *about_questions.RULES, *about_code.RULES, *about_shared.RULES)
+RULES = (
+    *about_files.RULES,
+    *about_questions.RULES,
+    *about_code.RULES,
+    *about_schema.RULES,
+    *about_shared.RULES,
+)
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from fastapi import FastAPI
 from app.core.project import TITLE, VERSION
 from app.database.session import Database, open_database
 from app.main import create_app
-from app.settings import CurrentSettings, Settings
+from app.settings import Settings
 from devtools.configuration import PROJECT_ROOT
 from devtools.processes import free_port
 
@@ -104,16 +104,6 @@ async def test_pages_of_configured_origins_may_call_the_service(settings: Settin
 
     assert allowed.headers["access-control-allow-origin"] == origin
     assert "access-control-allow-origin" not in refused.headers
-
-
-async def test_a_route_can_ask_for_the_settings(settings: Settings) -> None:
-    app = create_app(settings)
-
-    @app.get("/audience")
-    async def read_audience(settings: CurrentSettings) -> str:
-        return settings.sso_audience
-
-    assert (await _get(app, "/audience")).json() == settings.sso_audience
 
 
 def test_a_missing_setting_stops_the_start_with_a_sentence() -> None:

@@ -1,11 +1,9 @@
 """The user resource, as its callers see it."""
 
 import httpx2
-from fastapi import FastAPI
 from sqlmodel import select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from app.api.dependencies import CurrentUser
 from app.database.model.user import User
 from devtools.pytest_plugin import Bearer
 
@@ -140,21 +138,3 @@ class TestCreate:
 
         assert response.status_code == 401
         assert (await session.exec(select(User))).first() is None
-
-
-class TestTheCurrentUser:
-    async def test_a_route_that_needs_a_user_refuses_a_caller_who_is_none(
-        self, application: FastAPI, client: httpx2.AsyncClient, bearer: Bearer
-    ) -> None:
-        async def read_email(user: CurrentUser) -> str:
-            return user.email
-
-        application.add_api_route("/email", read_email)
-
-        stranger = await client.get("/email", headers=bearer(username="alice"))
-        await client.post("/api/v1/user/", json=ALICE, headers=bearer())
-        known = await client.get("/email", headers=bearer(username="alice"))
-
-        application.router.routes.pop()
-        assert stranger.status_code == 403
-        assert known.json() == "alice@example.com"

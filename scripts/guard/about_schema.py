@@ -1,0 +1,140 @@
+"""The rules about the database: tables that every team has, and migrations that are theirs."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import PurePosixPath
+
+from scripts.guard.about_code import classes
+from scripts.guard.rules import Change, Kind, Place, rule
+from scripts.guard.template import Template
+
+BASE = "app/database/base.py"
+
+
+def is_migration(path: str) -> bool:
+    """Tell whether a file is a migration."""
+    return PurePosixPath(path).match("migrations/versions/*.py")
+
+
+@rule(
+    Kind.FORBIDDEN,
+    "A second head breaks every project that has migrations of its own: ship the model alone; "
+    "`alembic check` names it, and the team's own revision follows.",
+)
+def second_migration(change: Change) -> Iterator[Place]:
+    """More than one migration."""
+    migrations = sorted(path for path in change.new.files if is_migration(path))
+    yield from (Place(path) for path in migrations[1:])
+
+
+@rule(
+    Kind.FORBIDDEN,
+    "Databases have run it: put it back, and edit it only to go with a model that changes in the "
+    "same release, under the same revision.",
+)
+def migration_edited(change: Change) -> Iterator[Place]:
+    """The shipped migration, edited on its own or under another revision."""
+    yield from (Place(path) for path in _edited_migrations(change, well=False))
+
+
+@rule(
+    Kind.CHANGELOG,
+    "It goes with a changed model and reaches new projects only, and the changelog must say so "
+    '("new projects").',
+    must_say="new project",
+)
+def migration_follows(change: Change) -> Iterator[Place]:
+    """The shipped migration, edited so that a new project has the table of a changed model."""
+    yield from (Place(path) for path in _edited_migrations(change, well=True))
+
+
+def _edited_migrations(change: Change, *, well: bool) -> Iterator[str]:
+    """Yield the migrations that differ, those edited well or the others."""
+    models = _models(change.old) != _models(change.new)
+    for path in filter(is_migration, change.edited):
+        kept = _revision(change.old, path) == _revision(change.new, path)
+        if (models and kept) == well:
+            yield path
+
+
+def _models(template: Template) -> dict[str, str]:
+    """Return what decides about the tables of a new project, seeds included."""
+    models = {f"TableBase.{name}": text for name, text in _columns(template).items()}
+    for path in template.files:
+        models |= {f"{path} {n}": text for n, text in _tables(template.module(path)).items()}
+    return models
+
+
+def _revision(template: Template, path: str) -> list[str]:
+    tree = template.module(path)
+    assignments = (
+        [n for n in tree.body if isinstance(n, ast.Assign | ast.AnnAssign)] if tree else []
+    )
+    texts = [ast.unparse(node) for node in assignments]
+    return [text for text in texts if text.startswith(("revision", "down_revision"))]
+
+
+@rule(
+    Kind.FORBIDDEN,
+    "Every table of every team has {what} as it is: leave it, and add another column if there "
+    "must be one.",
+)
+def column_changed(change: Change) -> Iterator[Place]:
+    """A column of TableBase that is gone or defined otherwise, or the names of constraints."""
+    before, now = _columns(change.old), _columns(change.new)
+    if BASE in change.new.files:
+        yield from (Place(BASE, name) for name in before if before[name] != now.get(name))
+
+
+@rule(
+    Kind.CHANGELOG,
+    'Every team must write a migration for {what}; the changelog must say so ("poe revision").',
+    must_say="poe revision",
+)
+def table_added(change: Change) -> Iterator[Place]:
+    """A new column of TableBase, or a table of ours that is new or defined otherwise."""
+    before, now = _columns(change.old), _columns(change.new)
+    yield from (Place(BASE, f"TableBase.{name}") for name in now if name not in before)
+    for path in change.new.ours:
+        earlier = _tables(change.old.module(path))
+        for name, definition in _tables(change.new.module(path)).items():
+            if earlier.get(name) != definition:
+                yield Place(path, name)
+
+
+def _columns(template: Template) -> dict[str, str]:
+    """Return what decides about the tables of all teams: the columns, the names of constraints."""
+    tree = template.module(BASE)
+    definitions = {
+        item.target.id: ast.dump(item)
+        for node in classes(tree)
+        if node.name == "TableBase"
+        for item in node.body
+        if isinstance(item, ast.AnnAssign)
+        and isinstance(item.target, ast.Name)
+        and "ClassVar" not in ast.unparse(item.annotation)
+    }
+    for statement in tree.body if tree else []:
+        if isinstance(statement, ast.Assign):
+            target = ast.unparse(statement.targets[0])
+            if target.endswith("naming_convention"):
+                definitions["naming_convention"] = ast.dump(statement.value)
+    return definitions
+
+
+def _tables(tree: ast.Module | None) -> dict[str, str]:
+    """Return the tables of a module by their class, as their columns are written."""
+    return {
+        node.name: "\n".join(ast.dump(i) for i in node.body if isinstance(i, ast.AnnAssign))
+        for node in classes(tree)
+        if any(k.arg == "table" and ast.unparse(k.value) == "True" for k in node.keywords)
+    }
+
+
+RULES = (
+    second_migration,
+    migration_edited,
+    migration_follows,
+    column_changed,
+    table_added,
+)

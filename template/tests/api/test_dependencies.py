@@ -1,0 +1,55 @@
+"""What routes can ask for."""
+
+from collections.abc import AsyncIterator
+
+import httpx2
+import pytest
+from fastapi import FastAPI
+
+from app.api.dependencies import CurrentUser
+from app.main import create_app
+from app.settings import CurrentSettings, Settings
+from devtools.pytest_plugin import Bearer
+
+
+@pytest.fixture
+async def caller(
+    application: FastAPI, client: httpx2.AsyncClient, settings: Settings
+) -> AsyncIterator[httpx2.AsyncClient]:
+    """A client of an application with two more routes."""
+    app = create_app(settings)
+    app.state.database = application.state.database
+    app.state.introspector = application.state.introspector
+
+    @app.get("/audience")
+    async def read_audience(settings: CurrentSettings) -> str:
+        return settings.sso_audience
+
+    @app.get("/email")
+    async def read_email(user: CurrentUser) -> str:
+        return user.email
+
+    transport = httpx2.ASGITransport(app)
+    async with httpx2.AsyncClient(transport=transport, base_url="http://test") as caller:
+        yield caller
+
+
+async def test_the_settings_are_those_of_the_application(
+    caller: httpx2.AsyncClient, settings: Settings
+) -> None:
+    assert (await caller.get("/audience")).json() == settings.sso_audience
+
+
+async def test_a_caller_whom_the_service_does_not_know_is_not_the_current_user(
+    caller: httpx2.AsyncClient, bearer: Bearer
+) -> None:
+    assert (await caller.get("/email", headers=bearer(username="alice"))).status_code == 403
+
+
+async def test_a_caller_whom_the_service_knows_is_the_current_user(
+    caller: httpx2.AsyncClient, bearer: Bearer
+) -> None:
+    alice = {"username": "alice", "email": "alice@example.com"}
+    await caller.post("/api/v1/user/", json=alice, headers=bearer())
+    response = await caller.get("/email", headers=bearer(username="alice"))
+    assert response.json() == "alice@example.com"
