@@ -1,1 +1,1 @@
-"""Development only: nothing in `app` imports this package."""
+"""The template's: tools for development only; nothing in `app` imports them. Updates mend it."""
