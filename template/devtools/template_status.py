@@ -115,7 +115,9 @@ def _answers(project: Path) -> tuple[str, str]:
 
 def _releases(address: str) -> dict[Version, str]:
     """Return the tag of each release in the repository."""
-    tags = re.findall(r"refs/tags/(\S+?)(?:\^\{\})?$", _git("ls-remote", "--tags", address), re.M)
+    tags = re.findall(
+        r"refs/tags/(\S+?)(?:\^\{\})?$", _git("ls-remote", "--tags", address), re.MULTILINE
+    )
     return {_version(match[1]): tag for tag in tags if (match := _RELEASE.fullmatch(tag))}
 
 
