@@ -9,6 +9,7 @@ import re
 from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
 
+import httpx2
 from pydantic import (
     AfterValidator,
     BeforeValidator,
@@ -67,7 +68,9 @@ def _http_url(value: str) -> str:
     try:
         parts = urlsplit(value)
         whole = bool(parts.hostname) and parts.port != 0
-    except ValueError:
+        # What the client cannot address would fail at every request, and not at the start.
+        httpx2.URL(value)
+    except (ValueError, httpx2.InvalidURL):
         whole = False
     if not whole:
         raise ValueError("its host or port cannot be right")

@@ -113,6 +113,7 @@ def test_a_database_url_that_cannot_work_is_refused_without_repeating_it(
         ("SSO_ISSUER", "https://sso example.com"),
         ("SSO_ISSUER", "https://sso.example.com:99999"),
         ("SSO_ISSUER", "https://[sso"),
+        ("SSO_ISSUER", "https://256.256.256.256"),
         ("SSO_ISSUER", "https://user:canary@sso.example.com"),
         ("SSO_INTROSPECTION_URL", "http://sso.example.com/introspect"),
         ("CORS_ORIGINS", "https://app.example.com/path"),

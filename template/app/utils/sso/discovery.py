@@ -124,5 +124,9 @@ class Discovery:
             return None
 
     def _is_acceptable(self, endpoint: str) -> bool:
+        try:
+            httpx2.URL(endpoint)
+        except httpx2.InvalidURL:
+            return False
         # The client's secret and every token go there.
         return endpoint.startswith("https://" if self._require_tls else ("https://", "http://"))
