@@ -24,13 +24,18 @@ def pairwise(values: Mapping[str, Sequence[Value]]) -> list[dict[str, Value]]:
     """Return combinations, with a value for each of two names or more, in which all pairs meet.
 
     Most faults need one value, or two that meet, so these few find nearly what all would find.
-    Every combination begins with the first pair that is still missing, and takes for each other
-    name the value that brings the most missing pairs. The result is the same each time.
+    The result is the same each time: the shortest that one of the orders of the names leads to.
     """
+    names = list(values)
+    orders = [names[start:] + names[:start] for start in range(len(names))]
+    return min((_combine({name: values[name] for name in order}) for order in orders), key=len)
+
+
+def _combine(values: Mapping[str, Sequence[Value]]) -> list[dict[str, Value]]:
     # A dictionary, because a set of strings has another order in each process.
     missing = dict.fromkeys(all_pairs(values))
-    found: list[dict[str, Value]] = []
     used: Counter[tuple[str, Value]] = Counter()
+    found: list[dict[str, Value]] = []
     while missing:
         chosen = dict(next(iter(missing)))
         for name in values:
@@ -47,5 +52,5 @@ def pairwise(values: Mapping[str, Sequence[Value]]) -> list[dict[str, Value]]:
         for pair in pairs_in(chosen):
             missing.pop(pair, None)
         used.update(chosen.items())
-        found.append({name: chosen[name] for name in values})
+        found.append(chosen)
     return found

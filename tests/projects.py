@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import tomllib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -80,7 +81,15 @@ def uv() -> list[str]:
 
 def tracked_files(folder: Path) -> list[Path]:
     """Return what git tracks or would add, as paths relative to the folder."""
-    listing = succeed("git", "ls-files", "-z", "-co", "--exclude-standard", cwd=folder)
+    command = ["git", "ls-files", "-z", "-co", "--exclude-standard"]
+    if (folder / ".git").exists():
+        listing = succeed(*command, cwd=folder)
+    else:
+        # An exported tree: an empty repository elsewhere knows the rules about ignored files.
+        with tempfile.TemporaryDirectory() as empty:
+            succeed("git", "init", "--quiet", "--bare", empty, cwd=folder)
+            command[1:1] = [f"--git-dir={empty}", f"--work-tree={folder}"]
+            listing = succeed(*command, cwd=folder)
     paths = (Path(name) for name in listing.split("\0") if name)
     return sorted({path for path in paths if os.path.lexists(folder / path)})
 

@@ -39,6 +39,8 @@ VARIABLES = {
     "sso_client_secret": "CLIENT_SECRET",
 }
 SECRETS = {name for name in QUESTIONS if QUESTIONS[name].get("secret")}
+# But a line feed.
+CONTROL_CHARACTER = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028\u2029]")
 INSTRUCTION = re.compile(r"(FROM|RUN|WORKDIR|ENV|COPY|USER|EXPOSE|CMD) \S.*")
 
 # Reads names of folders, and answers each with what the service makes of the .env there. What is
@@ -161,6 +163,7 @@ def assert_readable(folder: Path) -> None:
     """Check that every file can be read by what reads files of its kind."""
     for path in [path for path in folder.rglob("*") if path.is_file()]:
         text = path.read_bytes().decode("utf-8")
+        assert not CONTROL_CHARACTER.search(text), path
         match path.suffix or path.name:
             case ".toml":
                 tomllib.loads(text)

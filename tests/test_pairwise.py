@@ -8,12 +8,13 @@ from collections.abc import Callable
 from itertools import product
 
 import pytest
+from jinja2 import Environment
 
 from tests.answers import EVERYTHING, Answers
 from tests.hostile import choices
 from tests.pairwise import Value, all_pairs, pairs_in, pairwise
 from tests.projects import TEMPLATE, Project, Projects, output, run, tracked_files, uv
-from tests.test_copier_yml import QUESTIONS
+from tests.test_copier_yml import DOCUMENT, QUESTIONS
 from tests.test_rendering import manifest
 
 # The one that the tests themselves, and the environment that the projects share, run on.
@@ -72,19 +73,28 @@ class TestTheCombinations:
                 assert [it for it in COMBINATIONS if it[question] == choice]
 
 
+def left_out(answers: Answers) -> tuple[str, ...]:
+    """Return the paths that some answers leave out, as _exclude in copier.yml says."""
+    known = {"_copier_operation": "copy"} | answers
+    conditions = [line for line in DOCUMENT["_exclude"] if "{%" in line]
+    rendered = [Environment(autoescape=True).from_string(it).render(known) for it in conditions]
+    return tuple(path for path in rendered if path)
+
+
 @pytest.mark.parametrize("answers", COMBINATIONS, ids=describe)
-def test_it_consists_of_the_files_of_the_template_but_for_the_other_ci(
+def test_it_consists_of_the_files_of_the_template_but_for_what_the_answers_leave_out(
     projects: Projects, answers: Answers
 ) -> None:
-    others = {"github": ".github/", "gitlab": ".gitlab-ci.yml"}
-    others.pop(answers["ci"], None)
     names = {path.as_posix().removesuffix(".jinja") for path in tracked_files(TEMPLATE)}
-    expected = {name for name in names if not name.startswith(tuple(others.values()))}
-    assert expected < names
-
+    expected = {name for name in names if not name.startswith(left_out(answers))}
     lines = manifest(projects.rendered(answers)).splitlines()
     assert {line.partition(" ")[2] for line in lines} == expected
     assert {line.partition(" ")[0] for line in lines} == {"100644"}
+
+
+def test_what_some_answers_leave_out_stands_in_another_project() -> None:
+    for path in {path for answers in COMBINATIONS for path in left_out(answers)}:
+        assert [answers for answers in COMBINATIONS if path not in left_out(answers)], path
 
 
 @pytest.fixture(scope="session")

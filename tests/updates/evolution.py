@@ -1,7 +1,7 @@
 """What the template could release next, derived from the work tree.
 
-Each step changes a clone of the template the way ``docs/updating`` of the template asks for, and
-fails loudly where the place that it changes is gone: then the step is to be written anew.
+Each step changes a clone of the template the way that leaves projects whole, and fails loudly where
+the place that it changes is gone: then the step is to be written anew.
 """
 
 import re
@@ -18,7 +18,7 @@ class Step:
 
     ``arrived`` says for a project whether the change has reached it; a file that the step leaves
     behind in projects, and does not give to new ones, is in ``left``; one that becomes the
-    team's is in ``released``.
+    team's is in ``released``. Where it ``brings_table``, the team needs a migration.
     """
 
     version: str
@@ -27,6 +27,7 @@ class Step:
     arrived: Callable[[Path], bool]
     left: frozenset[str] = frozenset()
     released: frozenset[str] = frozenset()
+    brings_table: bool = False
 
 
 def _has(path: str, text: str) -> Callable[[Path], bool]:
@@ -440,6 +441,7 @@ STEPS = (
         "a new table",
         _add_table,
         _has("app/database/model/core_audit.py", "core_audit_entry"),
+        brings_table=True,
     ),
     Step("999.8.0", "a bumped dependency", _bump_dependency, _has("pyproject.toml", ",!=4.99.99,")),
     # Who has the file keeps it.

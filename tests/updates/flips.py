@@ -40,3 +40,17 @@ def _flips() -> list[Flip]:
 
 
 FLIPS = _flips()
+
+
+def _sets() -> list[Answers]:
+    """Put the flips together, every question in every set, so that few sets have them all."""
+    answers: dict[str, list[str]] = {}
+    for flip in FLIPS:
+        answers.setdefault(flip.question, []).append(flip.answer)
+    return [
+        {question: given[number % len(given)] for question, given in answers.items()}
+        for number in range(max(map(len, answers.values())))
+    ]
+
+
+SETS = _sets()

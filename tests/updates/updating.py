@@ -2,21 +2,22 @@
 
 import hashlib
 import json
-import re
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, Self
 
 import copier
+import yaml
 
 from tests.answers import Answers
 from tests.processes import end_processes_of
 from tests.projects import (
     RELEASE,
+    REPOSITORY,
     Project,
     Projects,
     commit,
@@ -34,10 +35,7 @@ from tests.updates.evolution import STEPS
 type Kind = Literal["untouched", "lived-in"]
 
 # What an update never touches, because it belongs to the team from the first day.
-SEEDS = re.compile(
-    r"\.env|README\.md|requirements\.txt|app/(hooks|settings)\.py|app/api/.*|"
-    r"app/database/model/user\.py|migrations/versions/.*|tests/(api/.*|conftest\.py)"
-)
+SEEDS: list[str] = yaml.safe_load((REPOSITORY / "copier.yml").read_text("utf-8"))["_skip_if_exists"]
 LEFT = frozenset[str]().union(*(step.left for step in STEPS))
 RELEASED = frozenset[str]().union(*(step.released for step in STEPS))
 
@@ -66,19 +64,32 @@ def conflicts(folder: Path) -> list[str]:
     return sorted(found | set(unmerged.splitlines()))
 
 
-def assert_like_new(folder: Path, before: dict[str, bytes], new: dict[str, bytes]) -> None:
-    """Check that an untouched project is a new one now, and that its seeds are as they were."""
+def assert_like_new(
+    folder: Path,
+    before: dict[str, bytes],
+    new: dict[str, bytes],
+    unanswered: Set[str] = frozenset(),
+) -> None:
+    """Check that an untouched project is a new one now, and that its seeds are as they were.
+
+    ``unanswered`` are the files that a new answer leaves out.
+    """
     updated = tree(folder)
     assert {path: text for path, text in updated.items() if not _is_theirs(path)} == {
         path: text for path, text in new.items() if not _is_theirs(path)
     }
     for path, text in before.items():
-        if _is_theirs(path):
+        if _is_theirs(path) and path not in unanswered:
             assert updated.get(path) == text, path
 
 
 def _is_theirs(path: str) -> bool:
-    return path in LEFT | RELEASED or SEEDS.fullmatch(path) is not None
+    return path in LEFT | RELEASED or is_seed(path)
+
+
+def is_seed(path: str) -> bool:
+    """Whether a file is one of the team's own from the first day."""
+    return any(path == seed or path.startswith(f"{seed}/") for seed in SEEDS)
 
 
 def assert_passes(project: Project, *task: str) -> None:
@@ -102,6 +113,12 @@ def assert_lints(project: Project) -> None:
     for command in (("format", "--check"), ("check",)):
         done = project.tool("ruff", *command, ".")
         assert done.returncode == 0, output(done)
+
+
+def recorded_answers(folder: Path) -> Answers:
+    """Return the answers that a project has recorded."""
+    recorded = yaml.safe_load((folder / ".copier-answers.yml").read_text("utf-8"))
+    return {name: answer for name, answer in recorded.items() if not name.startswith("_")}
 
 
 @dataclass(frozen=True)
@@ -226,9 +243,8 @@ asyncio.run(create())
 os.environ["DATABASE_URL"] = server.rpartition("/")[0] + "/" + name
 config = Config("alembic.ini")
 command.upgrade(config, "head")
-if message:
-    command.revision(config, message, autogenerate=True)
-    command.upgrade(config, "head")
+command.revision(config, message, autogenerate=True)
+command.upgrade(config, "head")
 command.check(config)
 """
 
@@ -239,17 +255,36 @@ class Server:
     def __init__(self, url: str) -> None:
         self._url = url
         self._databases = 0
+        self._migrated: set[bytes] = set()
 
-    def migrate(self, project: Project, revision: str = "") -> None:
+    def migrate(self, project: Project, revision: str | None = None) -> None:
         """Import the application, migrate an empty database, and compare it with the models.
 
-        With ``revision``, what the models lack a migration for is written first, as by
-        ``uv run poe revision``; nothing is, where they lack none.
+        What the models lack a migration for is written first, as by ``uv run poe revision``. Of
+        projects whose applications are equal only the first is looked at, unless ``revision``
+        names the migration, which the project then needs.
         """
+        source = _source(project.folder)
+        if revision is None and source in self._migrated:
+            return
         self._databases += 1
         name = f"app_test_{self._databases}"
-        done = project.tool("python", "-c", _MIGRATE, self._url, name, revision)
+        message = revision or "what the template brings"
+        done = project.tool("python", "-c", _MIGRATE, self._url, name, message)
         assert done.returncode == 0, output(done)
+        self._migrated |= {source, _source(project.folder)}
+
+
+def _source(folder: Path) -> bytes:
+    """Return a digest of everything that decides how the application and its tables are."""
+    digest = hashlib.sha256()
+    for part in ("app", "devtools", "migrations"):
+        for path in sorted((folder / part).rglob("*.*")):
+            if path.suffix != ".pyc" and path.is_file():
+                digest.update(path.relative_to(folder).as_posix().encode() + path.read_bytes())
+    for part in ("alembic.ini", "pyproject.toml", "ruff.toml"):
+        digest.update((folder / part).read_bytes())
+    return digest.digest()
 
 
 @contextmanager
