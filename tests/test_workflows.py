@@ -60,7 +60,6 @@ def test_an_auditor_finds_nothing_in_the_workflows(
         ({"ci": "gitlab", "template_updates": "workflow"}, {".gitlab-ci.yml"}),
         ({"template_updates": "none"}, {".github/workflows/ci.yml"}),
     ],
-    ids=str,
 )
 def test_a_project_gets_the_engine_that_it_asked_for(
     template: Path, tmp_path: Path, answers: Answers, expected: set[str]
