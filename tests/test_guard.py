@@ -288,6 +288,8 @@ def a_question_is_renamed(work: Work) -> None:
     work.edit("copier.yml", "  default: github\n", "  default: \"{{ ci | default('github') }}\"\n")
     work.edit("copier.yml", "{% if ci != 'github'", "{% if pipeline | default(ci) != 'github'")
     work.edit("copier.yml", "{% if ci != 'gitlab'", "{% if pipeline | default(ci) != 'gitlab'")
+    work.edit("copier.yml", "{% if ci == 'none'", "{% if pipeline | default(ci) == 'none'")
+    work.edit("copier.yml", "{{ ci != 'none' }}", "{{ pipeline != 'none' }}")
 
 
 @case(questions.tightened, "ci", "'none'")
