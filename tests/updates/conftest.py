@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from scripts.releases import Release
 from tests.answers import DEFAULTS, Answers
 from tests.projects import Project, Projects, locked
-from tests.updates.releases import Release, build_history, find_releases
+from tests.updates.releases import build_history, find_releases
 from tests.updates.updating import Lives, Server, running_server
 
 
