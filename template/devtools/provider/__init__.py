@@ -3,8 +3,10 @@
 from devtools.provider.app import create_provider
 from devtools.provider.config import ProviderConfig, ProviderError
 from devtools.provider.faults import Faults
-from devtools.provider.serve import RunningProvider, running_provider
+from devtools.provider.running import RunningProvider
+from devtools.provider.serve import running_provider
 from devtools.provider.state import ProviderState, provider_state
+from devtools.provider.tls import ProviderTls
 from devtools.provider.tokens import TokenRequest, subject_of
 
 __all__ = [
@@ -12,6 +14,7 @@ __all__ = [
     "ProviderConfig",
     "ProviderError",
     "ProviderState",
+    "ProviderTls",
     "RunningProvider",
     "TokenRequest",
     "create_provider",

@@ -4,45 +4,45 @@ Anyone can log in here as anyone, so it answers on the loopback interface only a
 start in production. Apart from that it follows the standards, which each endpoint names.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 from fastapi import APIRouter, FastAPI, Request
 from fastapi.responses import JSONResponse, Response
-from pydantic import ValidationError
+from pydantic import JsonValue, ValidationError
 from starlette.middleware.cors import CORSMiddleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from devtools.provider import grants, login
-from devtools.provider.clients import authenticate, authenticate_registered
+from devtools.provider import grants, introspection, login
 from devtools.provider.config import (
     LOOPBACK_HOSTS,
     LOOPBACK_ORIGIN,
     ProviderConfig,
     refuse_production,
 )
-from devtools.provider.faults import HEALTHY, Faults, reply
-from devtools.provider.forms import NO_STORE, OAuthError, Parameters, read_body, read_form
+from devtools.provider.faults import HEALTHY, Faults, published_keys, reply
+from devtools.provider.forms import NO_STORE, OAuthError, read_body, read_form
+from devtools.provider.keys import ALGORITHMS, Claims
 from devtools.provider.state import CurrentState, ProviderState
-from devtools.provider.tokens import Claims, TokenRequest
+from devtools.provider.tokens import TokenRequest
 
 router = APIRouter()
 _OPENID_PATH = "/.well-known/openid-configuration"
 _OAUTH_PATH = "/.well-known/oauth-authorization-server"
 _BROWSER_PATHS = ("/token", "/jwks", "/userinfo", _OPENID_PATH)
-_NO_FORM = Parameters({})
 
 
 def create_provider(config: ProviderConfig) -> FastAPI:
     """Build the provider's application; `provider_state` returns what it remembers.
 
-    Raises ProviderError when ENVIRONMENT is production.
+    Raises ProviderError when ENVIRONMENT is production, and when the client cannot authenticate in
+    the way that is configured.
     """
     refuse_production()
     app = FastAPI(title="Development identity provider", openapi_url=None, redirect_slashes=False)
     app.state.provider = ProviderState(config)
     path = config.issuer_path
-    for part in (router, grants.router, login.router):
+    for part in (router, introspection.router, grants.router, login.router):
         app.include_router(part, prefix=path)
     # RFC 8414 §3.1 puts the well-known part in front of the issuer's path, OpenID behind it.
     app.add_api_route(_OAUTH_PATH + path, discovery)
@@ -93,7 +93,7 @@ async def discovery(state: CurrentState) -> Response:
     """Describe the provider (OpenID Connect Discovery 1.0 §4, RFC 8414 §3)."""
     state.calls["discovery"] += 1
     issuer = state.config.issuer
-    methods: list[str] = ["client_secret_basic", "client_secret_post"]
+    methods: Sequence[JsonValue] = state.clients.methods()
     document: Claims = {
         "issuer": issuer,
         "authorization_endpoint": f"{issuer}/authorize",
@@ -111,11 +111,15 @@ async def discovery(state: CurrentState) -> Response:
         "token_endpoint_auth_methods_supported": [*methods, "none"],
         "introspection_endpoint_auth_methods_supported": [*methods],
         "revocation_endpoint_auth_methods_supported": [*methods, "none"],
+        "introspection_signing_alg_values_supported": ["RS256"],
         "code_challenge_methods_supported": ["S256"],
         "authorization_response_iss_parameter_supported": True,
         "claims_supported": ["sub", "iss", "preferred_username", "name", "email", "email_verified"],
         "request_uri_parameter_supported": False,
     }
+    if "private_key_jwt" in methods:
+        for endpoint in ("token", "introspection", "revocation"):
+            document[f"{endpoint}_endpoint_auth_signing_alg_values_supported"] = [*ALGORITHMS]
     return await reply(document, state.faults.take("discovery", None))
 
 
@@ -123,28 +127,15 @@ async def discovery(state: CurrentState) -> Response:
 async def jwks(state: CurrentState) -> Response:
     """Publish the public keys (RFC 7517)."""
     state.calls["jwks"] += 1
-    return await reply(state.tokens.keys.jwks(), state.faults.take("jwks", None))
-
-
-@router.post("/introspect")
-async def introspect(request: Request, state: CurrentState) -> Response:
-    """Describe a token to the registered client (RFC 7662 §2)."""
-    state.calls["introspection"] += 1
-    form = await read_form(request)
-    authenticate_registered(request, form, state.config)
-    token = form.require("token")
-    faults = state.faults.take("introspection", token)
-    answer = state.tokens.describe(token)
-    if faults.always_active and not answer["active"]:
-        answer = state.tokens.describe(state.tokens.mint(TokenRequest()).value)
-    return await reply(answer, faults)
+    faults = state.faults.take("jwks", None)
+    return await reply({"keys": published_keys(state.tokens.keys.public(), faults)}, faults)
 
 
 @router.post("/revoke")
 async def revoke(request: Request, state: CurrentState) -> Response:
     """Revoke a token of the calling client; an unknown one is no error (RFC 7009 §2)."""
     form = await read_form(request)
-    client = authenticate(request, form, state.config)
+    client = state.clients.authenticate(request, form)
     value = form.require("token")
     token = state.tokens.get(value)
     if token is not None and token.client_id != client.id:
@@ -178,7 +169,7 @@ async def userinfo(request: Request, state: CurrentState) -> Response:
 @router.post("/dev/tokens")
 async def mint_token(request: Request, state: CurrentState) -> Response:
     """Mint any token that a `TokenRequest` describes, for the registered client."""
-    authenticate_registered(request, _NO_FORM, state.config)
+    state.clients.authenticate_developer(request)
     wish = TokenRequest.model_validate_json(await read_body(request))
     return JSONResponse(grants.token_response(state.tokens.mint(wish)), headers=NO_STORE)
 
@@ -186,7 +177,7 @@ async def mint_token(request: Request, state: CurrentState) -> Response:
 @router.put("/dev/faults")
 async def set_faults(request: Request, state: CurrentState) -> Response:
     """Put faults in force, in the place of those before, for the registered client."""
-    authenticate_registered(request, _NO_FORM, state.config)
+    state.clients.authenticate_developer(request)
     state.faults.set(Faults.model_validate_json(await read_body(request)))
     return Response(status_code=204)
 
@@ -194,7 +185,7 @@ async def set_faults(request: Request, state: CurrentState) -> Response:
 @router.delete("/dev/faults")
 async def clear_faults(request: Request, state: CurrentState) -> Response:
     """Make the provider healthy again, for the registered client."""
-    authenticate_registered(request, _NO_FORM, state.config)
+    state.clients.authenticate_developer(request)
     state.faults.set(HEALTHY)
     return Response(status_code=204)
 

@@ -4,7 +4,8 @@ import asyncio
 import gzip
 import json
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
 from functools import cache
 from http import HTTPStatus
 from typing import Annotated, Literal
@@ -14,10 +15,13 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
 from starlette.types import Receive, Scope, Send
 
 from devtools.provider.forms import NO_STORE
-from devtools.provider.tokens import Claims
+from devtools.provider.keys import Claims
 
 Endpoint = Literal["introspection", "discovery", "jwks"]
 Body = Literal["html", "gzip_bomb", "oversized", "nan", "duplicate_active", "string_active"]
+JwtFlaw = Literal[
+    "wrong_audience", "wrong_issuer", "wrong_typ", "wrong_signature", "unsigned", "plain_json"
+]
 Seconds = Annotated[float, Field(ge=0, le=60, allow_inf_nan=False)]
 _OVERSIZED_BYTES = 1024 * 1024
 _BOMB_BYTES = 16 * 1024 * 1024
@@ -35,7 +39,8 @@ class Faults(BaseModel):
     """How many requests are hit before all is well again; None hits all of them."""
 
     only_token: str | None = None
-    """Only the introspection of this token is hit, as by a token that crashes the provider."""
+    """Only the introspection of this token is hit, as by a token that crashes the provider; the
+    other requests do not count against `times`."""
 
     latency: Seconds = 0
     """Seconds of silence before the reply."""
@@ -71,10 +76,32 @@ class Faults(BaseModel):
     cut_body: bool = False
     """Close the connection in the middle of the body."""
 
+    introspection_jwt: JwtFlaw | None = None
+    """What is wrong with an introspection response that was asked for as a JWT (RFC 9701).
+
+    The other knobs change the document inside. With `plain_json`, a `status`, an HTML page or a
+    bomb there is no JWT at all."""
+
+    without_key_members: frozenset[str] = frozenset()
+    """Members missing from every key of the JWKS: many providers publish no alg, some no kid."""
+
+    extra_keys: list[Claims] = []
+    """Keys that come first in the JWKS, as they stand: symmetric, unknown, broken or others'."""
+
     @model_validator(mode="after")
     def _can_be_sent(self) -> "Faults":
         """Refuse what JSON cannot carry; the NaN of `body` is written by hand."""
-        json.dumps(self.override_claims, allow_nan=False, ensure_ascii=False).encode()
+        members = [self.override_claims, self.extra_keys]
+        json.dumps(members, allow_nan=False, ensure_ascii=False).encode()
+        return self
+
+    @model_validator(mode="after")
+    def _have_an_effect(self) -> "Faults":
+        """Refuse a knob whose endpoint is spared: the test that turns it would prove nothing."""
+        if (self.without_key_members or self.extra_keys) and "jwks" not in self.endpoints:
+            raise ValueError("The keys are faulty only when the endpoints include jwks.")
+        if self.introspection_jwt and "introspection" not in self.endpoints:
+            raise ValueError("The JWT is faulty only when the endpoints include introspection.")
         return self
 
 
@@ -144,8 +171,23 @@ class FaultyResponse(Response):
             await asyncio.sleep(self._faults.trickle)
 
 
-async def reply(payload: Claims, faults: Faults) -> Response:
-    """Send `payload` as JSON, as badly as `faults` ask for."""
+@dataclass(frozen=True)
+class Envelope:
+    """What a JSON document is put into before it is sent."""
+
+    content_type: str
+    seal: Callable[[bytes], bytes]
+
+
+def published_keys(keys: list[Claims], faults: Faults) -> list[JsonValue]:
+    """Return the keys of a JWKS, as oddly as `faults` ask for."""
+    missing = faults.without_key_members
+    kept = [{name: key[name] for name in key if name not in missing} for key in keys]
+    return [*faults.extra_keys, *kept]
+
+
+async def reply(payload: Claims, faults: Faults, envelope: Envelope | None = None) -> Response:
+    """Send `payload` as JSON, as badly as `faults` ask for; only a success has an envelope."""
     await asyncio.sleep(faults.latency)
     altered = {**payload, **faults.override_claims}
     altered = {name: value for name, value in altered.items() if name not in faults.drop_claims}
@@ -162,7 +204,15 @@ async def reply(payload: Claims, faults: Faults) -> Response:
     headers["Content-Type"] = "text/html" if faults.body == "html" else "application/json"
     if faults.body == "gzip_bomb":
         headers["Content-Encoding"] = "gzip"
-    return FaultyResponse(faults, _body(altered, faults.body), faults.status or 200, headers)
+    body = _body(altered, faults.body)
+    if envelope is not None and _can_be_sealed(faults):
+        headers["Content-Type"], body = envelope.content_type, envelope.seal(body)
+    return FaultyResponse(faults, body, faults.status or 200, headers)
+
+
+def _can_be_sealed(faults: Faults) -> bool:
+    is_json = faults.status is None and faults.body not in ("html", "gzip_bomb")
+    return is_json and faults.introspection_jwt != "plain_json"
 
 
 def _body(payload: Claims, kind: Body | None) -> bytes:

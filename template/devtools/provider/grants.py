@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
 
-from devtools.provider.clients import Client, authenticate
+from devtools.provider.clients import Client
 from devtools.provider.codes import AuthorizationCode
 from devtools.provider.forms import NO_STORE, OAuthError, Parameters, read_form
+from devtools.provider.keys import Claims
 from devtools.provider.state import CurrentState, ProviderState
-from devtools.provider.tokens import Claims, Token, TokenRequest, subject_of
+from devtools.provider.tokens import Token, TokenRequest, subject_of
 
 router = APIRouter()
 
@@ -19,7 +20,7 @@ router = APIRouter()
 async def token(request: Request, state: CurrentState) -> JSONResponse:
     """Answer a token request; errors are those of RFC 6749 §5.2."""
     form = await read_form(request)
-    client = authenticate(request, form, state.config)
+    client = state.clients.authenticate(request, form)
     match form.require("grant_type"):
         case "client_credentials":
             body = _client_credentials(client, form, state)

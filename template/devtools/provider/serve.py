@@ -5,6 +5,7 @@ import os
 import secrets
 import signal
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Iterator
@@ -19,90 +20,34 @@ from fastapi import FastAPI
 
 from devtools.provider.app import create_provider
 from devtools.provider.config import ProviderConfig, ProviderError
-from devtools.provider.faults import Faults
-from devtools.provider.state import ProviderState, provider_state
-from devtools.provider.tokens import SigningKeys, TokenRequest
+from devtools.provider.running import RunningProvider
+from devtools.provider.state import provider_state
+from devtools.provider.tls import CertificateProtocol, ProviderTls
 
 _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
-class RunningProvider:
-    """A provider that runs in this process. Its methods act at once, without HTTP."""
-
-    def __init__(self, state: ProviderState) -> None:
-        """Wrap the memory of the provider that is being served."""
-        self._state = state
-
-    @property
-    def config(self) -> ProviderConfig:
-        """The configuration, with the real port in its issuer."""
-        return self._state.config
-
-    @property
-    def issuer(self) -> str:
-        """The issuer's URL, such as http://127.0.0.1:40123."""
-        return self.config.issuer
-
-    @property
-    def faults(self) -> Faults:
-        """The faults in force; assign `Faults(...)` to make the provider misbehave."""
-        return self._state.faults.current
-
-    @faults.setter
-    def faults(self, faults: Faults) -> None:
-        self._state.faults.set(faults)
-
-    @property
-    def introspection_calls(self) -> int:
-        """How many introspection requests arrived, refused ones included."""
-        return self._state.calls["introspection"]
-
-    @property
-    def discovery_calls(self) -> int:
-        """How many requests for a discovery document arrived."""
-        return self._state.calls["discovery"]
-
-    @property
-    def jwks_calls(self) -> int:
-        """How many requests for the keys arrived."""
-        return self._state.calls["jwks"]
-
-    def mint(self, **claims: object) -> str:
-        """Return a new access token; the keywords are the fields of `TokenRequest`, or claims."""
-        return self._state.tokens.mint(TokenRequest.model_validate(claims)).value
-
-    def revoke(self, token: str) -> None:
-        """Make a token inactive."""
-        self._state.tokens.revoke(token)
-
-    def rotate_keys(self) -> None:
-        """Replace the signing keys, so that the JWKS no longer has the old ones."""
-        self._state.tokens.keys = SigningKeys()
-
-    def reset(self) -> None:
-        """Forget all tokens, logins, counts and faults; the keys stay."""
-        self._state.reset()
-
-
 @contextmanager
 def running_provider(
-    config: ProviderConfig | None = None, port: int = 0
+    config: ProviderConfig | None = None, port: int = 0, tls: ProviderTls | None = None
 ) -> Iterator[RunningProvider]:
     """Serve a provider on 127.0.0.1 from a thread, on a free port unless one is given.
 
-    The issuer of `config` gets the real port; its path is kept. Raises ProviderError when the
-    port is taken or ENVIRONMENT is production.
+    The issuer of `config` gets the real port, and https with `tls`; its path is kept. Raises
+    ProviderError when the port is taken, a file of `tls` cannot be used, the client cannot
+    authenticate as configured, or ENVIRONMENT is production.
     """
     listener = _listen(port)
     try:
         real_port = listener.getsockname()[1]
         config = config or ProviderConfig()
-        issuer = f"http://127.0.0.1:{real_port}{urlsplit(config.issuer).path}"
+        scheme = "http" if tls is None else "https"
+        issuer = f"{scheme}://127.0.0.1:{real_port}{urlsplit(config.issuer).path}"
         app = create_provider(replace(config, issuer=issuer))
+        server = uvicorn.Server(_server_config(app, None if tls is None else tls.context()))
     except BaseException:
         listener.close()
         raise
-    server = uvicorn.Server(_server_config(app))
     thread = threading.Thread(
         target=server.run, args=([listener],), name="development-provider", daemon=True
     )
@@ -152,10 +97,12 @@ def _listen(port: int) -> socket.socket:
     return listener
 
 
-def _server_config(app: FastAPI) -> uvicorn.Config:
+def _server_config(app: FastAPI, context: ssl.SSLContext | None) -> uvicorn.Config:
     """Return settings for a quiet server that stops at once, whatever its clients do."""
     return uvicorn.Config(
         app,
+        http="auto" if context is None else CertificateProtocol,
+        ssl_context_factory=None if context is None else lambda _config, _default: context,
         log_config=None,
         log_level="critical",
         access_log=False,

@@ -5,6 +5,7 @@ from typing import Annotated
 
 from fastapi import Depends, FastAPI, Request
 
+from devtools.provider.clients import ClientRegistry
 from devtools.provider.codes import AuthorizationCode, AuthorizationRequest
 from devtools.provider.config import ProviderConfig
 from devtools.provider.faults import HEALTHY, Endpoint, FaultSwitch
@@ -15,8 +16,12 @@ class ProviderState:
     """The memory of one provider: nothing of it outlives the process."""
 
     def __init__(self, config: ProviderConfig) -> None:
-        """Start empty, healthy and with fresh keys."""
+        """Start empty, healthy and with fresh keys.
+
+        Raises ProviderError when the client's public key cannot be used.
+        """
         self.config = config
+        self.clients = ClientRegistry(config)
         self.tokens = TokenStore(config)
         self.faults = FaultSwitch()
         self.calls: Counter[Endpoint] = Counter()
@@ -25,8 +30,9 @@ class ProviderState:
         self.spent_codes: Bounded[str] = Bounded()
 
     def reset(self) -> None:
-        """Forget all tokens, logins, counts and faults; the keys stay."""
+        """Forget all tokens, logins, counts and faults; the keys that sign stay."""
         self.tokens.clear()
+        self.clients.clear()
         self.faults.set(HEALTHY)
         for memory in (self.calls, self.logins, self.codes, self.spent_codes):
             memory.clear()

@@ -1,4 +1,4 @@
-"""Tokens: how they are minted, signed, remembered, described and revoked."""
+"""Tokens: how they are minted, remembered, described and revoked."""
 
 import json
 import secrets
@@ -10,16 +10,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated, Literal, Self
 
-import jwt
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
-from jwt.algorithms import ECAlgorithm, RSAAlgorithm
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
 
 from devtools.provider.config import ProviderConfig, TokenFormat
+from devtools.provider.keys import Algorithm, Claims, SigningKeys
 
-Claims = dict[str, JsonValue]
-Algorithm = Literal["RS256", "ES256"]
-_JWS = jwt.PyJWS()
 _MAX_ENTRIES = 10_000
 _SUBJECTS = uuid.uuid5(uuid.NAMESPACE_DNS, "development-provider.localhost")
 
@@ -46,6 +41,9 @@ class TokenRequest(BaseModel):
     token. Every other key becomes a claim as it stands, and replaces the claim of that name: with
     `exp` the token *says* another expiry, while `expires_in` (seconds, may be negative) decides
     whether the provider still calls it active.
+
+    With the format "jwt" the token has every claim that RFC 9068 §2.2 requires, unless one was
+    left out, and `header_typ` is the `typ` of its header.
     """
 
     model_config = ConfigDict(extra="allow", frozen=True)
@@ -59,6 +57,7 @@ class TokenRequest(BaseModel):
     expires_in: Annotated[int, Field(ge=-(10**9), le=10**9)] = 3600
     format: TokenFormat = "opaque"
     algorithm: Algorithm = "RS256"
+    header_typ: str | None = "at+jwt"
     token_type: str | None = "Bearer"  # noqa: S105 - the name of a type, not a secret.
 
     @model_validator(mode="after")
@@ -88,37 +87,6 @@ class Token:
         return not self.revoked and time.time() < self.expires_at
 
 
-class SigningKeys:
-    """One RSA and one P-256 key, made when the provider starts and known to nobody else."""
-
-    def __init__(self) -> None:
-        """Generate both keys; their identifiers are new each time."""
-        self._rsa = rsa.generate_private_key(public_exponent=65537, key_size=2048)
-        self._ec = ec.generate_private_key(ec.SECP256R1())
-        self._suffix = secrets.token_hex(4)
-
-    def sign(self, claims: Claims, *, algorithm: Algorithm = "RS256", typ: str = "JWT") -> str:
-        """Return a compact JWS whose header carries `typ` and the key's identifier."""
-        key = self._rsa if algorithm == "RS256" else self._ec
-        headers = {"typ": typ, "kid": self._key_id(algorithm)}
-        # PyJWT's own `encode` refuses odd claims, such as an `iss` that is a number.
-        return _JWS.encode(json.dumps(claims).encode(), key, algorithm, headers)
-
-    def jwks(self) -> Claims:
-        """Return the public keys as a JWK Set (RFC 7517 §5)."""
-        rsa_key = RSAAlgorithm.to_jwk(self._rsa.public_key(), as_dict=True)
-        ec_key = ECAlgorithm.to_jwk(self._ec.public_key(), as_dict=True)
-        return {"keys": [self._published(rsa_key, "RS256"), self._published(ec_key, "ES256")]}
-
-    def _published(self, key: Claims, algorithm: Algorithm) -> Claims:
-        # PyJWT writes key_ops, which RFC 7517 §4.3 does not want beside use.
-        members = {name: value for name, value in key.items() if name != "key_ops"}
-        return {**members, "use": "sig", "alg": algorithm, "kid": self._key_id(algorithm)}
-
-    def _key_id(self, algorithm: Algorithm) -> str:
-        return f"{algorithm.lower()}-{self._suffix}"
-
-
 class TokenStore:
     """Every token of this process. It is safe to use from the server's thread and from a test's."""
 
@@ -137,7 +105,8 @@ class TokenStore:
         value = secrets.token_urlsafe(32)
         chosen = "format" in request.model_fields_set
         if (request.format if chosen else self._config.token_format) == "jwt":
-            value = self.keys.sign(claims, algorithm=request.algorithm, typ="at+jwt")
+            typ = request.header_typ
+            value = self.keys.sign(claims, algorithm=request.algorithm, typ=typ)
         client_id = claims.get("client_id")
         token = Token(
             value=value,
@@ -201,9 +170,14 @@ class TokenStore:
         self._remember(replace(token, revoked=True))
 
     def clear(self) -> None:
-        """Forget every token."""
+        """Forget every token, and the keys that no longer sign."""
         with self._lock:
             self._tokens.clear()
+        self.keys.forget_retired()
+
+    def rotate_keys(self, *, keep_old: bool) -> None:
+        """Sign with new keys from now on; `keep_old` goes on publishing the ones before."""
+        self.keys = SigningKeys(self.keys.public() if keep_old else ())
 
     def _remember(self, token: Token) -> Token:
         with self._lock:

@@ -3,39 +3,55 @@
 import base64
 import gzip
 import hashlib
+import hmac
 import os
 import re
 import secrets
 import signal
+import ssl
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import parse_qs, quote_plus, urlsplit
 
 import httpx2
 import jwt
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from pydantic import JsonValue, ValidationError
 
 from devtools.provider import (
     Faults,
     ProviderConfig,
     ProviderError,
+    ProviderTls,
     RunningProvider,
     create_provider,
     running_provider,
     subject_of,
 )
 from devtools.provider.__main__ import main
+from devtools.provider.config import ClientAuthMethod
+from devtools.provider.keys import ALGORITHMS, Algorithm
+from tests.devtools.certificates import Certificates, make_certificates
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS_PAGE = "http://127.0.0.1:8000/docs/oauth2-redirect"
 VERIFIER = secrets.token_urlsafe(48)
 CHALLENGE = base64.urlsafe_b64encode(hashlib.sha256(VERIFIER.encode()).digest()).decode()[:43]
 CONFIG = ProviderConfig(client_id="app & co", client_secret="p:a%s+s wörd")
+CLIENT_KEY = ec.generate_private_key(ec.SECP256R1())
+CLIENT_PUBLIC_KEY = (
+    CLIENT_KEY.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
+)
+JWT_ACCEPTED = {"Accept": "application/token-introspection+jwt, application/json;q=0.5"}
 
+Keys = list[dict[str, JsonValue]]
 Query = dict[str, str]
 Processes = dict[str, tuple[subprocess.Popen[str], Path]]
 
@@ -97,6 +113,18 @@ def browser(provider: RunningProvider) -> Iterator[httpx2.Client]:
         yield client
 
 
+@pytest.fixture(scope="module")
+def signing_client() -> Iterator[RunningProvider]:
+    """A provider whose client may sign its assertions."""
+    with running_provider(replace(CONFIG, client_public_key=CLIENT_PUBLIC_KEY)) as provider:
+        yield provider
+
+
+@pytest.fixture(scope="module")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
+    return make_certificates(tmp_path_factory.mktemp("certificates"), CONFIG.client_id)
+
+
 @pytest.fixture(autouse=True)
 def fresh(provider: RunningProvider) -> None:
     """Each test starts with a healthy provider that remembers nothing."""
@@ -105,7 +133,12 @@ def fresh(provider: RunningProvider) -> None:
 
 def basic(client_id: str, secret: str) -> dict[str, str]:
     """The header of client_secret_basic, with both parts form-urlencoded (RFC 6749 §2.3.1)."""
-    pair = f"{quote_plus(client_id)}:{quote_plus(secret)}"
+    return raw_basic(quote_plus(client_id), quote_plus(secret))
+
+
+def raw_basic(client_id: str, secret: str) -> dict[str, str]:
+    """The header as many clients send it, with both parts as they are."""
+    pair = f"{client_id}:{secret}"
     return {"Authorization": "Basic " + base64.b64encode(pair.encode()).decode()}
 
 
@@ -117,6 +150,29 @@ def introspect(browser: httpx2.Client, token: str) -> dict[str, object]:
     assert answer.status_code == 200
     body: dict[str, object] = answer.json()
     return body
+
+
+def published_keys(browser: httpx2.Client) -> Keys:
+    keys: Keys = browser.get("/jwks").json()["keys"]
+    return keys
+
+
+def assertion(
+    issuer: str, key: ec.EllipticCurvePrivateKey = CLIENT_KEY, **changes: object
+) -> Query:
+    """The parameters of private_key_jwt; None leaves a claim out."""
+    claims = {
+        "iss": CONFIG.client_id,
+        "sub": CONFIG.client_id,
+        "aud": issuer,
+        "exp": int(time.time()) + 60,
+        "jti": secrets.token_hex(8),
+    } | changes
+    present = {name: value for name, value in claims.items() if value is not None}
+    return {
+        "client_assertion_type": "urn:ietf:params:oauth:client-assertion-type:jwt-bearer",
+        "client_assertion": jwt.encode(present, key, "ES256"),
+    }
 
 
 def authorization(**changes: str) -> Query:
@@ -184,7 +240,7 @@ class TestDiscovery:
             oauth = httpx2.get(f"{root}/.well-known/oauth-authorization-server/realms/dev")
             keys = httpx2.get(openid.json()["jwks_uri"])
         assert openid.json() == oauth.json()
-        assert len(keys.json()["keys"]) == 2
+        assert len(keys.json()["keys"]) == 4
 
 
 class TestClients:
@@ -232,6 +288,184 @@ class TestClients:
         method = "POST" if path == "/dev/tokens" else "PUT"
         assert browser.request(method, path, json={}).status_code == 401
         assert browser.request(method, path, json={}, headers=REGISTERED).is_success
+
+    @pytest.mark.parametrize(
+        ("method", "accepted"),
+        [
+            (None, {"client_secret_basic", "client_secret_post", "private_key_jwt"}),
+            ("client_secret_basic", {"client_secret_basic"}),
+            ("client_secret_basic_raw", {"client_secret_basic_raw"}),
+            ("client_secret_post", {"client_secret_post"}),
+            ("private_key_jwt", {"private_key_jwt"}),
+        ],
+    )
+    def test_a_configured_method_is_the_only_one(
+        self, method: ClientAuthMethod | None, accepted: set[str]
+    ) -> None:
+        client_id, secret = CONFIG.client_id, CONFIG.client_secret
+        config = replace(CONFIG, client_public_key=CLIENT_PUBLIC_KEY, client_auth_method=method)
+        with running_provider(config) as provider:
+            ways: dict[str, tuple[Query, Query]] = {
+                "client_secret_basic": ({}, REGISTERED),
+                "client_secret_basic_raw": ({}, raw_basic(client_id, secret)),
+                "client_secret_post": ({"client_id": client_id, "client_secret": secret}, {}),
+                "private_key_jwt": (assertion(provider.issuer), {}),
+            }
+            statuses = {
+                name: httpx2.post(
+                    f"{provider.issuer}/introspect", data=form | {"token": "x"}, headers=headers
+                ).status_code
+                for name, (form, headers) in ways.items()
+            }
+            document = httpx2.get(f"{provider.issuer}/.well-known/openid-configuration").json()
+            minted = httpx2.post(f"{provider.issuer}/dev/tokens", json={}, headers=REGISTERED)
+        assert statuses == {name: 200 if name in accepted else 401 for name in ways}
+        named = {name.removesuffix("_raw") for name in accepted}
+        for endpoint in ("token", "introspection", "revocation"):
+            methods = document[f"{endpoint}_endpoint_auth_methods_supported"]
+            assert set(methods) - {"none"} == named
+            algorithms = document.get(f"{endpoint}_endpoint_auth_signing_alg_values_supported")
+            assert algorithms == (list(ALGORITHMS) if "private_key_jwt" in named else None)
+        # The token command goes on working, whatever the client's method is.
+        assert minted.status_code == 200
+
+    @pytest.mark.parametrize(
+        ("changes", "sentence"),
+        [
+            ({"client_auth_method": "private_key_jwt"}, "needs a client_public_key"),
+            ({"client_auth_method": "tls_client_auth"}, "needs TLS"),
+            ({"client_auth_method": "client_secret_jwt"}, "must be one of"),
+            ({"client_public_key": "nonsense"}, "BEGIN PUBLIC KEY"),
+        ],
+    )
+    def test_a_client_without_the_means_for_its_method_is_an_error_sentence(
+        self, changes: Query, sentence: str
+    ) -> None:
+        with pytest.raises(ProviderError, match=sentence):
+            create_provider(replace(CONFIG, **changes))  # type: ignore[arg-type]
+
+
+class TestClientAssertions:
+    def test_an_assertion_works_once_until_the_reset(self, signing_client: RunningProvider) -> None:
+        issuer = signing_client.issuer
+        form = assertion(issuer, aud=[issuer]) | {"grant_type": "client_credentials"}
+        assert httpx2.post(f"{issuer}/token", data=form).status_code == 200
+        assert httpx2.post(f"{issuer}/token", data=form).status_code == 401
+        signing_client.reset()
+        assert httpx2.post(f"{issuer}/token", data=form).status_code == 200
+
+    @pytest.mark.parametrize("path", ["/introspect", "/revoke"])
+    def test_the_endpoint_may_be_the_audience(
+        self, signing_client: RunningProvider, path: str
+    ) -> None:
+        url = signing_client.issuer + path
+        assert httpx2.post(url, data=assertion(url) | {"token": "x"}).status_code == 200
+
+    @pytest.mark.parametrize(
+        "changes",
+        [
+            {"iss": "another"},
+            {"sub": None},
+            {"sub": "another"},
+            {"aud": "http://127.0.0.1:1"},
+            {"aud": None},
+            {"exp": None},
+            {"exp": 1},
+            {"exp": int(time.time()) + 3600},
+            {"jti": None},
+            {"jti": 1},
+        ],
+    )
+    def test_an_assertion_that_proves_nothing_is_refused(
+        self, signing_client: RunningProvider, changes: dict[str, object]
+    ) -> None:
+        url = f"{signing_client.issuer}/introspect"
+        form = assertion(signing_client.issuer, CLIENT_KEY, **changes) | {"token": "x"}
+        answer = httpx2.post(url, data=form)
+        assert (answer.status_code, answer.json()["error"]) == (401, "invalid_client")
+
+    def test_strangers_and_assertions_for_two_audiences_are_refused(
+        self, signing_client: RunningProvider
+    ) -> None:
+        issuer = signing_client.issuer
+        stranger = assertion(issuer, ec.generate_private_key(ec.SECP256R1()))
+        for form in (stranger, assertion(issuer, aud=[issuer, "http://127.0.0.1:1"])):
+            answer = httpx2.post(f"{issuer}/introspect", data=form | {"token": "x"})
+            assert answer.status_code == 401
+
+
+class TestCertificates:
+    def test_a_certificate_in_the_name_of_the_client_is_enough(
+        self, certificates: Certificates
+    ) -> None:
+        config = replace(CONFIG, client_auth_method="tls_client_auth")
+        tls = ProviderTls(certificates.server, certificates.server_key, certificates.ca)
+        anonymous = ssl.create_default_context(cafile=certificates.ca)
+        certified = ssl.create_default_context(cafile=certificates.ca)
+        certified.load_cert_chain(certificates.client, certificates.client_key)
+        form = {"token": "x", "client_id": CONFIG.client_id}
+        with running_provider(config, tls=tls) as provider:
+            url = f"{provider.issuer}/introspect"
+            document = httpx2.get(
+                f"{provider.issuer}/.well-known/openid-configuration", verify=anonymous
+            ).json()
+            accepted = httpx2.post(url, data=form, verify=certified)
+            without_certificate = httpx2.post(url, data=form, verify=anonymous)
+            in_another_name = httpx2.post(url, data=form | {"client_id": "b"}, verify=certified)
+            by_secret = httpx2.post(url, data=form, headers=REGISTERED, verify=certified)
+        assert provider.issuer.startswith("https://127.0.0.1:")
+        assert document["introspection_endpoint"] == url
+        assert document["introspection_endpoint_auth_methods_supported"] == ["tls_client_auth"]
+        assert accepted.json() == {"active": False}
+        for refused in (without_certificate, in_another_name, by_secret):
+            assert (refused.status_code, refused.json()["error"]) == (401, "invalid_client")
+
+    def test_a_certificate_in_another_name_is_refused(
+        self, certificates: Certificates, tmp_path: Path
+    ) -> None:
+        other = make_certificates(tmp_path, "another")
+        tls = ProviderTls(certificates.server, certificates.server_key, other.ca)
+        context = ssl.create_default_context(cafile=certificates.ca)
+        context.load_cert_chain(other.client, other.client_key)
+        form = {"token": "x", "client_id": CONFIG.client_id}
+        with running_provider(CONFIG, tls=tls) as provider:
+            answer = httpx2.post(f"{provider.issuer}/introspect", data=form, verify=context)
+        assert answer.status_code == 401
+
+    def test_any_method_is_good_over_tls_too(self, certificates: Certificates) -> None:
+        tls = ProviderTls(certificates.server, certificates.server_key, certificates.ca)
+        context = ssl.create_default_context(cafile=certificates.ca)
+        with (
+            running_provider(CONFIG, tls=tls) as provider,
+            httpx2.Client(base_url=provider.issuer, verify=context) as browser,
+        ):
+            assert introspect(browser, provider.mint())["iss"] == provider.issuer
+
+    def test_stopping_does_not_wait_for_open_connections(self, certificates: Certificates) -> None:
+        tls = ProviderTls(certificates.server, certificates.server_key, certificates.ca)
+        context = ssl.create_default_context(cafile=certificates.ca)
+        with httpx2.Client(verify=context, trust_env=False, timeout=0.2) as browser:
+            with running_provider(CONFIG, tls=tls) as provider:
+                assert browser.get(f"{provider.issuer}/jwks").status_code == 200
+                started = time.perf_counter()
+            assert time.perf_counter() - started < 1
+
+    def test_a_certificate_of_another_authority_does_not_pass_the_handshake(
+        self, certificates: Certificates, tmp_path: Path
+    ) -> None:
+        stranger = make_certificates(tmp_path, CONFIG.client_id)
+        tls = ProviderTls(certificates.server, certificates.server_key, certificates.ca)
+        context = ssl.create_default_context(cafile=certificates.ca)
+        context.load_cert_chain(stranger.client, stranger.client_key)
+        with running_provider(CONFIG, tls=tls) as provider, pytest.raises(httpx2.TransportError):
+            httpx2.get(f"{provider.issuer}/jwks", verify=context)
+
+    def test_files_that_cannot_be_used_are_an_error_sentence(
+        self, certificates: Certificates, tmp_path: Path
+    ) -> None:
+        missing = ProviderTls(tmp_path / "x.pem", certificates.server_key, certificates.ca)
+        with pytest.raises(ProviderError, match=r"x\.pem"), running_provider(CONFIG, tls=missing):
+            pass
 
 
 class TestClientCredentials:
@@ -434,7 +668,7 @@ class TestTokens:
         assert not {"aud", "sub", "iss"} & token.keys()
         assert (token["exp"], token["groups"]) == (1.5, ["a"])
 
-    @pytest.mark.parametrize("algorithm", ["RS256", "ES256"])
+    @pytest.mark.parametrize("algorithm", ALGORITHMS)
     def test_a_jwt_verifies_with_the_published_keys(
         self, provider: RunningProvider, browser: httpx2.Client, algorithm: str
     ) -> None:
@@ -444,7 +678,19 @@ class TestTokens:
         key = jwt.PyJWKSet.from_dict(browser.get("/jwks").json())[header["kid"]]
         claims = jwt.decode(token, key, [algorithm], audience="app", issuer=provider.issuer)
         assert introspect(browser, token)["jti"] == claims["jti"]
+        # RFC 9068 §2.2 requires these.
+        assert {"iss", "exp", "aud", "sub", "client_id", "iat", "jti"} <= claims.keys()
         assert provider.jwks_calls == 1
+
+    @pytest.mark.parametrize("typ", ["JWT", None])
+    def test_the_typ_of_the_header_is_chosen_apart_from_the_claims(
+        self, provider: RunningProvider, browser: httpx2.Client, typ: str | None
+    ) -> None:
+        token = provider.mint(format="jwt", header_typ=typ, typ="Bearer")
+        assert jwt.get_unverified_header(token).get("typ") == typ
+        described = introspect(browser, token)
+        assert described["typ"] == "Bearer"
+        assert "header_typ" not in described
 
     def test_expired_revoked_and_unknown_tokens_are_inactive(
         self, provider: RunningProvider, browser: httpx2.Client
@@ -476,6 +722,71 @@ class TestTokens:
     ) -> None:
         answer = browser.post("/dev/tokens", content=body, headers=REGISTERED)
         assert (answer.status_code, answer.json()["error"]) == (400, "invalid_request")
+
+
+class TestSigning:
+    @pytest.mark.parametrize("algorithm", ALGORITHMS)
+    def test_any_claims_are_signed_as_they_are(
+        self, provider: RunningProvider, browser: httpx2.Client, algorithm: Algorithm
+    ) -> None:
+        token = provider.sign({"iss": 1, "exp": "soon"}, algorithm=algorithm, typ=None, x=[1])
+        header = jwt.get_unverified_header(token)
+        assert header == {"alg": algorithm, "kid": header["kid"], "x": [1]}
+        key = jwt.PyJWKSet.from_dict({"keys": published_keys(browser)})[header["kid"]]
+        signed = jwt.PyJWS().decode(token, key, [algorithm])
+        assert signed == b'{"iss": 1, "exp": "soon"}'
+        assert introspect(browser, token) == {"active": False}
+
+    def test_headers_can_be_replaced_and_left_out(self, provider: RunningProvider) -> None:
+        assert jwt.get_unverified_header(provider.sign({}, kid="x"))["kid"] == "x"
+        assert jwt.get_unverified_header(provider.sign({}, kid=None)).keys() == {"alg", "typ"}
+
+    def test_signatures_are_forged_on_demand(
+        self, provider: RunningProvider, browser: httpx2.Client
+    ) -> None:
+        unsigned = provider.sign({"sub": "x"}, algorithm="none")
+        assert unsigned.endswith(".")
+        forged = provider.sign({"sub": "x"}, algorithm="HS256")
+        header = jwt.get_unverified_header(forged)
+        key = jwt.PyJWKSet.from_dict({"keys": published_keys(browser)})[header["kid"]].key
+        pem = key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+        content, _, signature = forged.rpartition(".")
+        digest = base64.urlsafe_b64decode(signature + "=")
+        assert digest == hmac.digest(pem, content.encode(), "sha256")
+
+
+class TestKeys:
+    def test_new_keys_replace_the_old_ones(
+        self, provider: RunningProvider, browser: httpx2.Client
+    ) -> None:
+        before = published_keys(browser)
+        provider.rotate_keys()
+        after = published_keys(browser)
+        assert not {key["kid"] for key in before} & {key["kid"] for key in after}
+
+    def test_old_keys_stay_published_on_demand_until_the_reset(
+        self, provider: RunningProvider, browser: httpx2.Client
+    ) -> None:
+        before = published_keys(browser)
+        provider.rotate_keys(keep_old=True)
+        both = published_keys(browser)
+        assert (both[4:], len(both)) == (before, 8)
+        provider.reset()
+        assert published_keys(browser) == both[:4]
+
+    def test_members_are_missing_and_odd_keys_come_first(
+        self, provider: RunningProvider, browser: httpx2.Client
+    ) -> None:
+        odd: Keys = [{"kty": "oct", "k": "AA", "kid": "a"}, {"kty": "RSA", "n": "!"}]
+        provider.faults = Faults(
+            endpoints=frozenset({"jwks"}),
+            without_key_members=frozenset({"alg", "kid"}),
+            extra_keys=odd,
+        )
+        keys = published_keys(browser)
+        assert keys[:2] == odd
+        assert [key["kty"] for key in keys[2:]] == ["RSA", "RSA", "EC", "OKP"]
+        assert not any({"alg", "kid"} & key.keys() for key in keys[2:])
 
 
 class TestFaults:
@@ -516,13 +827,20 @@ class TestFaults:
             "http://127.0.0.1:1/elsewhere",
         )
 
+    @pytest.mark.parametrize(
+        ("status", "error"),
+        [(400, "invalid_request"), (401, "invalid_client"), (500, "server_error")],
+    )
     def test_a_poison_token_leaves_the_others_alone(
-        self, provider: RunningProvider, browser: httpx2.Client
+        self, provider: RunningProvider, browser: httpx2.Client, status: int, error: str
     ) -> None:
-        provider.faults = Faults(status=500, only_token="poison")
-        assert introspect(browser, "healthy") == {"active": False}
-        answer = browser.post("/introspect", data={"token": "poison"}, headers=REGISTERED)
-        assert (answer.status_code, answer.json()) == (500, {"error": "server_error"})
+        provider.faults = Faults(status=status, only_token="poison", times=2)
+        for _ in range(2):
+            assert introspect(browser, secrets.token_hex()) == {"active": False}
+            answer = browser.post("/introspect", data={"token": "poison"}, headers=REGISTERED)
+            assert (answer.status_code, answer.json()) == (status, {"error": error})
+        # Only the poison has used up the two times.
+        assert introspect(browser, "poison") == {"active": False}
 
     def test_dropped_claims_are_missing_and_garbage_can_be_active(
         self, provider: RunningProvider, browser: httpx2.Client
@@ -584,11 +902,78 @@ class TestFaults:
         answer = browser.put("/dev/faults", json={"stauts": 500}, headers=REGISTERED)
         assert (answer.status_code, answer.json()["error"]) == (400, "invalid_request")
 
+    @pytest.mark.parametrize(
+        "faults",
+        [
+            {"extra_keys": [{}]},
+            {"without_key_members": ["alg"]},
+            {"introspection_jwt": "unsigned", "endpoints": ["jwks"]},
+        ],
+    )
+    def test_a_knob_without_effect_is_refused(self, faults: dict[str, object]) -> None:
+        with pytest.raises(ValidationError, match="only when the endpoints include"):
+            Faults.model_validate(faults)
+
+
+class TestSignedIntrospection:
+    def ask(self, browser: httpx2.Client, token: str) -> httpx2.Response:
+        headers = REGISTERED | JWT_ACCEPTED
+        return browser.post("/introspect", data={"token": token}, headers=headers)
+
+    def test_the_document_is_inside_a_jwt_for_the_client(
+        self, provider: RunningProvider, browser: httpx2.Client
+    ) -> None:
+        provider.faults = Faults(drop_claims=frozenset({"iss"}), override_claims={"exp": 1.5})
+        answer = self.ask(browser, provider.mint(username="ada"))
+        assert answer.headers["content-type"] == "application/token-introspection+jwt"
+        header = jwt.get_unverified_header(answer.text)
+        assert header["typ"] == "token-introspection+jwt"
+        key = jwt.PyJWKSet.from_dict({"keys": published_keys(browser)})[header["kid"]]
+        claims = jwt.decode(answer.text, key, audience=CONFIG.client_id, issuer=provider.issuer)
+        assert claims.keys() == {"iss", "aud", "iat", "token_introspection"}
+        document = claims["token_introspection"]
+        assert (document["active"], document["username"], document["exp"]) == (True, "ada", 1.5)
+        assert "iss" not in document
+
+    @pytest.mark.parametrize(
+        ("flaw", "error"),
+        [
+            ("wrong_audience", jwt.InvalidAudienceError),
+            ("wrong_issuer", jwt.InvalidIssuerError),
+            ("wrong_signature", jwt.InvalidSignatureError),
+            ("unsigned", jwt.InvalidAlgorithmError),
+            ("plain_json", jwt.DecodeError),
+        ],
+    )
+    def test_the_jwt_is_wrong_in_the_way_asked_for(
+        self,
+        provider: RunningProvider,
+        browser: httpx2.Client,
+        flaw: str,
+        error: type[jwt.PyJWTError],
+    ) -> None:
+        key = jwt.PyJWK(published_keys(browser)[0])
+        provider.faults = Faults.model_validate({"introspection_jwt": flaw})
+        answer = self.ask(browser, "x").text
+        with pytest.raises(error):
+            jwt.decode(answer, key, ["RS256"], audience=CONFIG.client_id, issuer=provider.issuer)
+
+    def test_other_faults_reach_the_jwt_or_replace_it(
+        self, provider: RunningProvider, browser: httpx2.Client
+    ) -> None:
+        provider.faults = Faults(introspection_jwt="wrong_typ", body="duplicate_active")
+        token = self.ask(browser, "x").text
+        assert jwt.get_unverified_header(token)["typ"] == "JWT"
+        payload = base64.urlsafe_b64decode(token.split(".")[1] + "==")
+        assert b'{"active": false, "active": true' in payload
+        provider.faults = Faults(status=500)
+        assert self.ask(browser, "x").json() == {"error": "server_error"}
+
 
 class TestSafety:
     @pytest.mark.parametrize(
         "issuer",
-        ["http://0.0.0.0:9000", "http://example.com", "https://127.0.0.1:9000", "http://[::1"],
+        ["http://0.0.0.0:9000", "https://example.com", "ftp://127.0.0.1:9000", "http://[::1"],
     )
     def test_another_host_is_refused(self, issuer: str) -> None:
         with pytest.raises(ProviderError, match="on this machine only"):
@@ -601,14 +986,6 @@ class TestSafety:
 
     def test_the_secret_is_not_shown(self) -> None:
         assert CONFIG.client_secret not in repr(CONFIG)
-
-    def test_new_keys_replace_the_old_ones(
-        self, provider: RunningProvider, browser: httpx2.Client
-    ) -> None:
-        before = browser.get("/jwks").json()["keys"]
-        provider.rotate_keys()
-        after = browser.get("/jwks").json()["keys"]
-        assert not {key["kid"] for key in before} & {key["kid"] for key in after}
 
     @pytest.mark.parametrize(
         "body",
