@@ -1,11 +1,11 @@
-"""Renew ``template/requirements.txt``: what a new project is tested with, with hashes.
+"""Renew ``template/requirements.txt.jinja``: what a new project is tested with, with hashes.
 
 The versions are the newest within the bounds of the template's pyproject.toml and before this
 repository's ``exclude-newer``.
 """
 
 import os
-import shutil
+import re
 import subprocess
 import sys
 import tempfile
@@ -17,6 +17,24 @@ from copier import run_copy
 TEMPLATE = Path(__file__).resolve().parents[1]
 
 
+# The answers with which a project needs every package, and what each of these is needed for.
+EVERY_PACKAGE = {"token_cache": "valkey"}
+CONDITIONS = {"valkey": "token_cache == 'valkey'"}
+
+
+def with_conditions(pins: str) -> str:
+    """Return the pins with a condition around each that only some answers need.
+
+    A pin is a line ``name==version``, with indented lines of hashes below it.
+    """
+    blocks = re.findall(r"^\S.*\n(?:[ \t].*\n)*", pins, re.MULTILINE)
+    return "".join(
+        f"{{% if {CONDITIONS[name]} -%}}\n{block}{{% endif -%}}\n" if name in CONDITIONS else block
+        for block in blocks
+        for name in [block.partition("==")[0]]
+    )
+
+
 def main() -> int:
     """Render a project, run its own ``lock`` task, and take the result over."""
     settings = tomllib.loads((TEMPLATE / "pyproject.toml").read_text("utf-8"))["tool"]["uv"]
@@ -24,10 +42,14 @@ def main() -> int:
     environment.pop("VIRTUAL_ENV", None)
     with tempfile.TemporaryDirectory() as folder:
         project = Path(folder) / "project"
-        run_copy(str(TEMPLATE), project, vcs_ref="HEAD", defaults=True, quiet=True)
+        run_copy(
+            str(TEMPLATE), project, data=EVERY_PACKAGE, vcs_ref="HEAD", defaults=True, quiet=True
+        )
         command = [os.environ.get("UV", "uv"), "run", "poe", "upgrade"]
         subprocess.run(command, cwd=project, env=environment, check=True)
-        shutil.copyfile(project / "requirements.txt", TEMPLATE / "template" / "requirements.txt")
+        pins = (project / "requirements.txt").read_text("utf-8")
+        target = TEMPLATE / "template" / "requirements.txt.jinja"
+        target.write_text(with_conditions(pins), "utf-8")
     return 0
 
 

@@ -15,6 +15,8 @@ EVERYTHING: Answers = {
     "sso_audience": "https://api.example.com/orders?a='b'\\n#c",
     "sso_client_id": "orders \"service\" 'one' \\n #2 $HOME",
     "sso_client_secret": "s3cr3t 'quoted' \"twice\" \\n #hash $HOME %s {{ x }}",
+    "sso_mode": "both",
+    "token_cache": "valkey",
     "ci": "github",
 }
 
@@ -32,8 +34,12 @@ NOTHING: Answers = {
 NEWEST_PYTHON: Answers = {
     "project_name": "Newest",
     "python_version": "3.14",
+    "sso_mode": "jwt",
     "ci": "gitlab",
 }
+
+# What makes a project install every package that any project does.
+EVERY_PACKAGE: Answers = {"token_cache": "valkey"}
 
 ANSWER_SETS: dict[str, Answers] = {
     "defaults": DEFAULTS,

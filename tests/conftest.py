@@ -12,9 +12,8 @@ from hypothesis import HealthCheck, Phase, settings
 from tests.answers import DEFAULTS, Answers
 from tests.processes import end_processes_of
 from tests.projects import REPOSITORY, Project, Projects, clone_work_tree, locked
-from tests.updates.report import pytest_terminal_summary
 
-__all__ = ["pytest_terminal_summary"]
+pytest_plugins = ["tests.identity_providers.report", "tests.updates.report"]
 
 # Each run makes other examples, and like every machine it knows no earlier ones. A failure is
 # shown at once, because the search for a smaller one takes minutes.
@@ -114,8 +113,15 @@ def project(make_project: Callable[[Answers], Project]) -> Project:
     return make_project(DEFAULTS)
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Announce the marker."""
+    config.addinivalue_line(
+        "markers", "identity_provider: runs a real provider, which it installs from a registry"
+    )
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add the options that rewrite the manifests and the table of updates."""
+    """Add the options that rewrite the manifests and the tables of the documentation."""
     parser.addoption(
         "--update-manifests",
         action="store_true",
@@ -125,4 +131,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--write-update-table",
         action="store_true",
         help="write the table of updates into docs/update.md",
+    )
+    parser.addoption(
+        "--write-provider-table",
+        action="store_true",
+        help="write the table of identity providers into docs/sso.md",
     )

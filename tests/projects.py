@@ -16,7 +16,7 @@ from pathlib import Path
 
 import copier
 
-from tests.answers import Answers
+from tests.answers import EVERY_PACKAGE, Answers
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 TEMPLATE = REPOSITORY / "template"
@@ -196,7 +196,7 @@ class Projects:
     def environment(self) -> dict[str, str]:
         """Return the variables for the commands of rendered projects.
 
-        They share a virtual environment, because they depend on the same packages. The first
+        They share a virtual environment, with every package that one of them needs. The first
         caller installs it.
         """
         environment = {k: v for k, v in os.environ.items() if k not in _FOREIGN_VARIABLES}
@@ -212,7 +212,7 @@ class Projects:
         with locked(self._shared / "venv.lock"):
             if not ready.exists():
                 project = self._shared / "venv.project"
-                shutil.copytree(self.rendered({}), project)
+                shutil.copytree(self.rendered(EVERY_PACKAGE), project)
                 succeed(*uv(), "sync", "--quiet", cwd=project, env=environment)
                 ready.touch()
         return environment

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 
-from tests.answers import DEFAULTS, Answers
+from tests.answers import ANSWER_SETS, DEFAULTS, Answers
 from tests.projects import Project, Projects, output
 
 
@@ -77,8 +77,9 @@ class TestMigrations:
         assert done.returncode == 0, output(done)
 
 
-def test_requirements_txt_pins_what_pyproject_asks_for(projects: Projects) -> None:
-    project = projects.rendered(DEFAULTS)
+@pytest.mark.parametrize("answers", ANSWER_SETS)
+def test_requirements_txt_pins_what_pyproject_asks_for(projects: Projects, answers: str) -> None:
+    project = projects.rendered(ANSWER_SETS[answers])
     file = project / "requirements.txt"
     if not file.exists():
         pytest.skip("the template has no requirements.txt yet")
@@ -87,5 +88,6 @@ def test_requirements_txt_pins_what_pyproject_asks_for(projects: Projects) -> No
     pinned = {Requirement(name).name: version for name, version in pinned.items()}
     document = tomllib.loads((project / "pyproject.toml").read_text("utf-8"))
     wanted = document["project"]["dependencies"] + document["dependency-groups"]["cli"]
+    assert ("valkey" in pinned) == (ANSWER_SETS[answers].get("token_cache") == "valkey")
     for requirement in map(Requirement, wanted):
         assert requirement.specifier.contains(pinned[requirement.name]), requirement

@@ -495,8 +495,9 @@ def the_dependencies_are_sorted(work: Work) -> None:
     start = text.index("dependencies = [\n") + len("dependencies = [\n")
     end = text.index("    # Yours: uv add appends")
     listed = sorted(text[start:end].splitlines(keepends=True), key=lambda line: line.split(">")[0])
-    # [extras] come after their name in the alphabet, and before a longer one in ASCII.
-    listed = [line for line in listed if "-settings" not in line]
+    # [extras] come after their name in the alphabet, and before a longer one in ASCII; and the
+    # conditions have no place in an alphabet.
+    listed = [line for line in listed if "-settings" not in line and "{%" not in line]
     path.write_text(text[:start] + "".join(listed) + text[end:], "utf-8")
 
 

@@ -262,6 +262,8 @@ class TestChoices:
             ("python_version", "3.12"),
             ("python_version", "3.13\n"),
             ("python_version", ""),
+            ("sso_mode", "local"),
+            ("token_cache", "redis"),
             ("ci", "jenkins"),
             ("ci", "GitHub Actions"),
             ("ci", ""),
@@ -275,6 +277,22 @@ class TestChoices:
         ):
             answer(**{question: value})
         assert not (tmp_path / "project").exists()
+
+
+class TestTokens:
+    @pytest.mark.parametrize("mode", ["introspect", "jwt", "both"])
+    def test_the_mode_is_the_default_of_its_setting(self, answer: Render, mode: str) -> None:
+        folder = answer(sso_mode=mode)
+        pyproject = tomllib.loads((folder / "pyproject.toml").read_text("utf-8"))
+        assert pyproject["tool"]["service"]["sso_mode"] == mode
+        assert f"# SSO_MODE={mode}\n" in (folder / ".env.example").read_text("utf-8")
+
+    @pytest.mark.parametrize("cache", ["memory", "valkey"])
+    def test_the_packages_of_a_shared_cache_are_there_where_it_is_wanted(
+        self, answer: Render, cache: str
+    ) -> None:
+        dependencies = project_table(answer(token_cache=cache))["dependencies"]
+        assert any(it.startswith("valkey") for it in dependencies) == (cache == "valkey")
 
 
 class TestDatabaseUrl:

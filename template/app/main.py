@@ -20,6 +20,7 @@ from app.database.session import open_database
 from app.health import router as health
 from app.settings import Settings
 from app.utils.sso.introspector import open_introspector
+from app.utils.sso.resource_metadata import router as resource_metadata
 
 
 @asynccontextmanager
@@ -60,6 +61,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     )
     app.state.settings = settings
     app.include_router(health)
+    app.include_router(resource_metadata)
     app.include_router(api_v1, prefix="/api/v1")
     add_exception_handlers(app)
     app.openapi = describe_problems(app, settings.sso_issuer)  # type: ignore[method-assign]

@@ -18,7 +18,7 @@ from contextlib import ExitStack, contextmanager
 from types import FrameType
 from typing import NoReturn
 
-from app.core.project import NAME
+from app.core.project import NAME, SSO_MODE
 from app.core.settings import load_settings
 from app.settings import Settings
 from devtools.configuration import PROJECT_ROOT, configured
@@ -38,6 +38,15 @@ _END_SIGNALS = [signal.SIGINT, signal.SIGTERM]
 if sys.platform != "win32":
     _END_SIGNALS.append(signal.SIGHUP)
 _DATABASE_STOP_SECONDS = 3
+_SETTINGS_OF_A_PROVIDER = (
+    "CLIENT_AUTH_METHOD",
+    "SSO_CA_FILE",
+    "SSO_INTROSPECTION_RESPONSE",
+    "SSO_INTROSPECTION_URL",
+    "SSO_JWKS_URL",
+    "SSO_ROLES_CLAIM",
+    "SSO_SUBJECT_CLAIM",
+)
 _STATE_FILE = PROJECT_ROOT / ".dev" / "provider.json"
 
 
@@ -93,6 +102,7 @@ def _run(stack: ExitStack, port: int) -> NoReturn:
     _say("starting the embedded PostgreSQL" if embedded else "using the database of DATABASE_URL")
     if embedded:
         stack.callback(_wait_for_database_end)
+    os.environ["PUBLIC_URL"] = configured("PUBLIC_URL") or f"http://{HOST}:{port}"
     os.environ["DATABASE_URL"] = stack.enter_context(development_database(PROJECT_ROOT))
 
     if configured("SSO_ISSUER") is None:
@@ -143,13 +153,15 @@ def _development_provider(service_port: int) -> Iterator[None]:
         "CLIENT_ID": configured("CLIENT_ID") or NAME,
         "CLIENT_SECRET": secrets.token_urlsafe(24),
         "DOCS_CLIENT_ID": "docs",
-        # Where its endpoints are is what the provider says, whatever .env says of another one.
-        "SSO_INTROSPECTION_URL": "",
     }
+    # Whatever .env says of another provider is not true of this one.
+    os.environ |= dict.fromkeys(_SETTINGS_OF_A_PROVIDER, "")
+    introspects = (configured("SSO_MODE") or SSO_MODE) == "introspect"
     os.environ |= {
         "DEV_PROVIDER_AUDIENCE": os.environ["SSO_AUDIENCE"],
         "DEV_PROVIDER_CLIENT_ID": os.environ["CLIENT_ID"],
         "DEV_PROVIDER_CLIENT_SECRET": os.environ["CLIENT_SECRET"],
+        "DEV_PROVIDER_TOKEN_FORMAT": "opaque" if introspects else "jwt",
     }
     options = ["--port", str(port), "--state-file", str(_STATE_FILE), "--exit-on-stdin-close"]
     with child("-m", "devtools.provider", *options, stdin=subprocess.PIPE) as provider:

@@ -30,6 +30,8 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 from app.database.session import Database, open_database
 from app.main import create_app
 from app.settings import Settings
+from app.utils.sso.fetch import create_client
+from app.utils.sso.introspector import Introspector
 from devtools.provider import RunningProvider, running_provider
 from devtools.test_database import TestDatabases, open_test_databases
 
@@ -78,12 +80,14 @@ type Bearer = Callable[..., dict[str, str]]
 
 
 @pytest.fixture
-def bearer(provider: RunningProvider) -> Bearer:
+def bearer(provider: RunningProvider, settings: Settings) -> Bearer:
     """Make the headers of a caller: ``bearer(username="alice", scope="user:write")``.
 
-    The keywords are those of ``devtools.provider.TokenRequest``.
+    The keywords are those of ``devtools.provider.TokenRequest``. The token is a JWT where the
+    service reads nothing else.
     """
-    return lambda **claims: {"Authorization": f"Bearer {provider.mint(**claims)}"}
+    usual = {} if settings.sso_mode == "introspect" else {"format": "jwt"}
+    return lambda **claims: {"Authorization": f"Bearer {provider.mint(**usual | claims)}"}
 
 
 @pytest.fixture(scope="session")
@@ -146,8 +150,31 @@ async def session(database: Database) -> AsyncIterator[AsyncSession]:
         yield session
 
 
+@pytest.fixture(scope="session")
+async def provider_client(settings: Settings) -> AsyncIterator[httpx2.AsyncClient]:
+    """The connections to the provider, which are dear to open."""
+    async with create_client(settings) as client:
+        yield client
+
+
 @pytest.fixture
-async def client(application: FastAPI, database: Database) -> AsyncIterator[httpx2.AsyncClient]:
+async def introspector(
+    application: FastAPI, settings: Settings, provider_client: httpx2.AsyncClient
+) -> AsyncIterator[Introspector]:
+    """What the application knows about tokens: nothing, in each test anew."""
+    before: Introspector = application.state.introspector
+    application.state.introspector = Introspector(provider_client, settings)
+    yield application.state.introspector
+    await application.state.introspector.close()
+    application.state.introspector = before
+
+
+@pytest.fixture
+async def client(
+    application: FastAPI,
+    database: Database,
+    introspector: Introspector,
+) -> AsyncIterator[httpx2.AsyncClient]:
     """An HTTP client of the application; it sends no token by itself."""
     transport = httpx2.ASGITransport(application)
     async with httpx2.AsyncClient(transport=transport, base_url="http://test") as client:

@@ -12,8 +12,10 @@ from app.core.project import TITLE, VERSION
 from app.database.session import Database, open_database
 from app.main import create_app
 from app.settings import Settings
+from app.utils.sso.introspector import Introspector
 from devtools.configuration import PROJECT_ROOT
 from devtools.processes import free_port
+from devtools.provider import Faults, RunningProvider
 
 
 async def _get(app: FastAPI, path: str, **headers: str) -> httpx2.Response:
@@ -41,6 +43,31 @@ async def test_the_service_is_alive_and_not_healthy_without_its_database(
     assert health.status_code == 503
     assert health.json() == {"status": "unavailable", "database": "unavailable"}
     assert liveness.status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("fault", "expected_status", "provider_is"),
+    [(500, 200, "unavailable"), (401, 503, "misconfigured")],
+)
+async def test_the_service_is_not_healthy_where_the_provider_refuses_it(
+    application: FastAPI,
+    settings: Settings,
+    client: httpx2.AsyncClient,
+    provider: RunningProvider,
+    provider_client: httpx2.AsyncClient,
+    fault: int,
+    expected_status: int,
+    provider_is: str,
+) -> None:
+    """An outage of the provider is everybody's: no replica is better off than another."""
+    introspecting = settings.model_copy(update={"sso_mode": "introspect"})
+    application.state.introspector = Introspector(provider_client, introspecting)
+    provider.faults = Faults(status=fault)
+
+    response = await client.get("/health")
+
+    assert response.status_code == expected_status
+    assert response.json()["identity_provider"] == provider_is
 
 
 @pytest.mark.parametrize("path", ["/docs", "/redoc", "/openapi.json"])

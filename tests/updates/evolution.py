@@ -78,10 +78,10 @@ SECURITY_TEST = "tests/utils/sso/test_issued_at.py"
 def _fix_security(clone: Path) -> None:
     edit(
         clone / "template/app/utils/sso/verdict.py",
-        "    if token.nbf is not None and",
-        "    if token.iat is not None and token.iat > now + _LEEWAY_SECONDS:\n"
-        '        raise TokenInvalid("The token is issued in the future.")\n'
-        "    if token.nbf is not None and",
+        "        if token.nbf is not None and",
+        "        if token.iat is not None and token.iat > now + LEEWAY_SECONDS:\n"
+        '            raise TokenOutOfTime("The token is issued in the future.")\n'
+        "        if token.nbf is not None and",
     )
     (clone / "template" / SECURITY_TEST).write_text(_ISSUED_AT_TEST, "utf-8")
 
@@ -310,7 +310,7 @@ def _add_table(clone: Path) -> None:
 
 
 def _bump_dependency(clone: Path) -> None:
-    pins = (clone / "template/requirements.txt").read_text("utf-8")
+    pins = (clone / "template/requirements.txt.jinja").read_text("utf-8")
     pinned = dict(re.findall(r"^([a-z][a-z0-9-]*)(?:\[\w+\])?==([^ ;\\]+)", pins, re.MULTILINE))
     pyproject = clone / "template/pyproject.toml.jinja"
     text = pyproject.read_text("utf-8")

@@ -189,9 +189,9 @@ def _change_what_the_template_owns(folder: Path) -> None:
     )
     _replace(
         folder / "app" / "health.py",
-        "        response.status_code = status.HTTP_503_SERVICE_UNAVAILABLE\n",
-        '        logger.warning("Nordwind: call the database team")\n'
-        "        response.status_code = status.HTTP_503_SERVICE_UNAVAILABLE\n",
+        ' (%s)", type(error).__name__)\n',
+        ' (%s)", type(error).__name__)\n'
+        '        logger.warning("Nordwind: call the database team")\n',
     )
 
 

@@ -52,7 +52,7 @@ class TestFromEachRelease:
         found = conflicts(folder)
         recorded(version, "untouched", found, [], suite=False).record(record_property)
         assert found == []
-        assert_like_new(folder, before, lives.fresh(RELEASE, DEFAULTS))
+        assert_like_new(folder, before, lives.fresh(RELEASE, DEFAULTS), handed_over=frozenset())
 
     def test_a_lived_in_project_keeps_every_line_and_passes_its_checks_and_tests(
         self,
@@ -106,7 +106,7 @@ class TestOtherAnswers:
         found = conflicts(folder)
         recorded(version, "other answers", found, [], suite=False).record(record_property)
         assert found == []
-        assert_like_new(folder, before, lives.fresh(RELEASE, answers))
+        assert_like_new(folder, before, lives.fresh(RELEASE, answers), handed_over=frozenset())
 
     @pytest.mark.parametrize("answers", SETS)
     def test_those_that_are_given_with_the_update_are_taken(
@@ -128,5 +128,5 @@ class TestOtherAnswers:
         assert found == []
         new = lives.fresh(RELEASE, all_answers)
         left = lives.fresh(RELEASE, DEFAULTS).keys() - new.keys()
-        assert_like_new(folder, before, new, left)
+        assert_like_new(folder, before, new, left, handed_over=frozenset())
         assert_lints(Project(folder, projects.environment()))

@@ -69,22 +69,22 @@ def assert_like_new(
     before: dict[str, bytes],
     new: dict[str, bytes],
     unanswered: Set[str] = frozenset(),
+    handed_over: Set[str] = LEFT | RELEASED,
 ) -> None:
     """Check that an untouched project is a new one now, and that its seeds are as they were.
 
-    ``unanswered`` are the files that a new answer leaves out.
+    ``unanswered`` are the files that a new answer leaves out, and ``handed_over`` those that are
+    the team's since a step of the chain.
     """
     updated = tree(folder)
-    assert {path: text for path, text in updated.items() if not _is_theirs(path)} == {
-        path: text for path, text in new.items() if not _is_theirs(path)
+    theirs = {path for path in before.keys() | updated.keys() | new.keys() if is_seed(path)}
+    theirs |= handed_over
+    assert {path: text for path, text in updated.items() if path not in theirs} == {
+        path: text for path, text in new.items() if path not in theirs
     }
     for path, text in before.items():
-        if _is_theirs(path) and path not in unanswered:
+        if path in theirs and path not in unanswered:
             assert updated.get(path) == text, path
-
-
-def _is_theirs(path: str) -> bool:
-    return path in LEFT | RELEASED or is_seed(path)
 
 
 def is_seed(path: str) -> bool:

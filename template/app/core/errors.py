@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from http import HTTPStatus
 from typing import ClassVar
 
-from fastapi import FastAPI, Request, Response, WebSocket
+from fastapi import FastAPI, Request, Response
 from fastapi.encoders import jsonable_encoder
 from fastapi.exceptions import RequestValidationError
 from sqlalchemy.exc import DBAPIError, IntegrityError
@@ -210,13 +210,10 @@ def _duplicate(error: DBAPIError) -> Conflict:
     return Conflict("There is one already.")
 
 
-async def _answer_problem(connection: HTTPConnection, error: Exception) -> Response:
+async def _answer_problem(_connection: HTTPConnection, error: Exception) -> Response:
     assert isinstance(error, Problem)  # noqa: S101 - Starlette's handler type is Exception
-    response = error.response()
-    if isinstance(connection, WebSocket):
-        # A socket that is not open yet can be refused with the same answer.
-        await connection.send_denial_response(response)
-    return response
+    # A socket that is not open yet is refused with the same answer.
+    return error.response()
 
 
 async def _answer_http_exception(_request: Request, error: Exception) -> Response:

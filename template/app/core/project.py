@@ -1,4 +1,4 @@
-"""The service's name and version, as ``pyproject.toml`` states them."""
+"""The service's name, version and choices, as ``pyproject.toml`` states them."""
 
 import tomllib
 from pathlib import Path
@@ -9,3 +9,5 @@ TITLE: str = _DOCUMENT["tool"]["service"]["title"]
 NAME: str = _DOCUMENT["project"]["name"]
 DESCRIPTION: str = _DOCUMENT["project"]["description"]
 VERSION: str = _DOCUMENT["project"]["version"]
+# A project that is older than this choice introspects.
+SSO_MODE: str = _DOCUMENT["tool"]["service"].get("sso_mode", "introspect")

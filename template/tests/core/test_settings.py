@@ -12,6 +12,7 @@ GOOD = {
     "DATABASE_URL": "postgresql://app:p%40ss@db.example.com:5433/app",
     "SSO_ISSUER": "https://sso.example.com/realms/main",
     "SSO_AUDIENCE": "app",
+    "SSO_MODE": "introspect",
     "CLIENT_ID": "app",
     "CLIENT_SECRET": "canary-secret",
 }

@@ -5,12 +5,14 @@ import logging
 import time
 from collections.abc import Iterator
 from http import HTTPStatus
+from typing import Literal
 from urllib.parse import urlsplit, urlunsplit
 
 import httpx2
 from pydantic import BaseModel, ConfigDict
 
-from app.utils.sso.errors import ProviderMisconfigured, ProviderUnavailable
+from app.core.settings import CoreSettings
+from app.utils.sso.faults import Misconfigured, ProviderFault, Unreachable
 from app.utils.sso.fetch import fetch, parse_object
 
 logger = logging.getLogger(__name__)
@@ -21,6 +23,17 @@ _FRESH_SECONDS = 3600
 _RETRY_SECONDS = 10
 
 
+type Need = Literal["introspection_endpoint", "jwks_uri"]
+
+
+class EndpointAliases(BaseModel):
+    """Where a client that shows a certificate calls instead (RFC 8705 §5)."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
+
+    introspection_endpoint: str | None = None
+
+
 class ProviderMetadata(BaseModel):
     """What of the provider's metadata document is of use here (RFC 8414 §2)."""
 
@@ -28,6 +41,8 @@ class ProviderMetadata(BaseModel):
 
     issuer: str
     introspection_endpoint: str | None = None
+    jwks_uri: str | None = None
+    mtls_endpoint_aliases: EndpointAliases | None = None
 
 
 def metadata_urls(issuer: str) -> Iterator[str]:
@@ -46,30 +61,36 @@ def metadata_urls(issuer: str) -> Iterator[str]:
 
 
 class Discovery:
-    """The introspection endpoint of an issuer, found at first need and kept for an hour.
+    """One endpoint of the issuer, found at first need and kept for an hour.
 
     Concurrent callers share one look-up, and an outage of the provider leaves the last good
     answer in use.
     """
 
-    def __init__(self, client: httpx2.AsyncClient, issuer: str, *, require_tls: bool) -> None:
+    def __init__(self, client: httpx2.AsyncClient, settings: CoreSettings, need: Need) -> None:
         self._client = client
-        self._issuer = issuer
-        self._require_tls = require_tls
+        self._settings = settings
+        self._need: Need = need
         self._lock = asyncio.Lock()
         self._endpoint: str | None = None
         self._look_up_at = 0.0
+        self._tried_at = float("-inf")
+        self._fault: ProviderFault | None = None
 
-    async def introspection_endpoint(self) -> str:
-        """Return the URL of the introspection endpoint.
+    async def endpoint(self) -> str:
+        """Return the URL of the endpoint.
 
         Raises:
-            ProviderUnavailable: No document could be read, now or before.
-            ProviderMisconfigured: The documents name another issuer, or no endpoint.
+            Unreachable: No document could be read, now or before.
+            Misconfigured: The documents name another issuer, or no such endpoint.
         """
         if self._endpoint is not None and time.monotonic() < self._look_up_at:
             return self._endpoint
+        asked_at = time.monotonic()
         async with self._lock:
+            # Those who waited for a look-up that failed do not each wait for another one.
+            if self._fault is not None and self._tried_at >= asked_at and self._endpoint is None:
+                raise self._fault.with_traceback(None)
             if self._endpoint is None or time.monotonic() >= self._look_up_at:
                 await self._renew()
             assert self._endpoint is not None  # noqa: S101 - _renew() raises otherwise
@@ -78,44 +99,46 @@ class Discovery:
     async def _renew(self) -> None:
         try:
             self._endpoint = await self._look_up()
-        except (ProviderUnavailable, ProviderMisconfigured):
+        except (Unreachable, Misconfigured) as fault:
+            self._fault, self._tried_at = fault, time.monotonic()
             self._look_up_at = time.monotonic() + _RETRY_SECONDS
             if self._endpoint is None:
                 raise
-            logger.warning("Discovery failed; the last known introspection endpoint stays in use")
+            logger.warning(
+                "Discovery failed (%s); the last known %s stays in use", fault, self._need
+            )
         else:
             self._look_up_at = time.monotonic() + _FRESH_SECONDS
 
     async def _look_up(self) -> str:
         documents = 0
-        outage: ProviderUnavailable | None = None
-        for url in metadata_urls(self._issuer):
+        outage: Unreachable | None = None
+        for url in metadata_urls(self._settings.sso_issuer):
             try:
                 metadata = await self._read(url)
-            except ProviderUnavailable as error:
-                outage = error
+            except Unreachable as fault:
+                outage = fault
                 continue
             if metadata is None:
                 continue
             documents += 1
-            endpoint = metadata.introspection_endpoint
+            endpoint = self._endpoint_of(metadata)
             # A document that names another issuer may be another tenant's (RFC 8414 §3.3).
-            if metadata.issuer == self._issuer and endpoint and self._is_acceptable(endpoint):
+            if metadata.issuer == self._settings.sso_issuer and endpoint:
                 return endpoint
-        if documents:
-            logger.error(
-                "No metadata document names the issuer exactly as SSO_ISSUER does, with an"
-                " introspection_endpoint over https; correct SSO_ISSUER or set"
-                " SSO_INTROSPECTION_URL"
+        # A document that could not be read may be the right one.
+        if documents and outage is None:
+            setting = "SSO_JWKS_URL" if self._need == "jwks_uri" else "SSO_INTROSPECTION_URL"
+            raise Misconfigured(
+                "no metadata document names the issuer exactly as SSO_ISSUER does, and has its"
+                f" {self._need} over https; correct SSO_ISSUER or set {setting}"
             )
-            raise ProviderMisconfigured
-        logger.error("No metadata document of SSO_ISSUER could be read")
-        raise outage or ProviderUnavailable
+        raise outage or Unreachable("no metadata document of SSO_ISSUER could be read")
 
     async def _read(self, url: str) -> ProviderMetadata | None:
         reply = await fetch(self._client, self._client.build_request("GET", url))
         if reply.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-            raise ProviderUnavailable
+            raise Unreachable(f"{reply.status} for a metadata document")
         if reply.status != HTTPStatus.OK:
             return None
         try:
@@ -123,10 +146,21 @@ class Discovery:
         except (ValueError, OverflowError, RecursionError):
             return None
 
+    def _endpoint_of(self, metadata: ProviderMetadata) -> str | None:
+        if self._need == "jwks_uri":
+            endpoint = metadata.jwks_uri
+        else:
+            endpoint = metadata.introspection_endpoint
+            aliases = metadata.mtls_endpoint_aliases
+            if self._settings.client_auth_method == "tls_client_auth" and aliases:
+                endpoint = aliases.introspection_endpoint or endpoint
+        return endpoint if endpoint and self._is_acceptable(endpoint) else None
+
     def _is_acceptable(self, endpoint: str) -> bool:
         try:
             httpx2.URL(endpoint)
         except httpx2.InvalidURL:
             return False
-        # The client's secret and every token go there.
-        return endpoint.startswith("https://" if self._require_tls else ("https://", "http://"))
+        # The client's secret and every token go to one, and trust in all tokens comes of the other.
+        production = self._settings.environment == "production"
+        return endpoint.startswith("https://" if production else ("https://", "http://"))

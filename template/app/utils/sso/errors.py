@@ -1,19 +1,42 @@
 """The answers to a request whose token is missing, refused, or could not be judged."""
 
-from app.core.errors import BadRequest, Forbidden, JsonValue, ServiceUnavailable, Unauthorized
+import re
+from collections.abc import Sequence
+
+from app.core.errors import (
+    BadRequest,
+    Forbidden,
+    JsonValue,
+    Problem,
+    ServiceUnavailable,
+    Unauthorized,
+)
+
+# RFC 9110 §5.6.4; a quoted string would need more care than any value here is worth.
+_QUOTABLE = re.compile(r"[ !#-\[\]-~]*")
 
 
 def _challenge(**parameters: str) -> dict[str, str]:
-    """Return the ``WWW-Authenticate`` header of RFC 6750 §3. No value may hold a quote."""
-    pairs = ", ".join(f'{name}="{value}"' for name, value in parameters.items())
-    return {"WWW-Authenticate": f"Bearer {pairs}"}
+    """Return the ``WWW-Authenticate`` header of RFC 6750 §3."""
+    pairs = [
+        f'{name}="{value}"' for name, value in parameters.items() if _QUOTABLE.fullmatch(value)
+    ]
+    return {"WWW-Authenticate": f"Bearer {', '.join(pairs)}"}
+
+
+def add_resource_metadata(refusal: Problem, url: str | None) -> None:
+    """Say in a challenge where the metadata of this service is (RFC 9728 §5.1)."""
+    challenge = refusal.headers.get("WWW-Authenticate")
+    if url and challenge and "resource_metadata=" not in challenge:
+        refusal.headers["WWW-Authenticate"] = f'{challenge}, resource_metadata="{url}"'
 
 
 class TokenMissing(Unauthorized):
     """The request carries no bearer token; RFC 6750 §3.1 wants no error code then."""
 
-    def __init__(self) -> None:
-        super().__init__("A bearer token is required.", headers=_challenge(realm="api"))
+    def __init__(self, required: Sequence[str] = ()) -> None:
+        scope = {"scope": " ".join(required)} if required else {}
+        super().__init__("A bearer token is required.", headers=_challenge(realm="api", **scope))
 
 
 class TokenRequestInvalid(BadRequest):
@@ -33,6 +56,21 @@ class TokenInvalid(Unauthorized):
         super().__init__(detail, headers=_challenge(realm="api", error="invalid_token"))
 
 
+class AuthenticationInsufficient(Unauthorized):
+    """The token is good, and its user must log in again, or in a stronger way (RFC 9470 §3)."""
+
+    type = "urn:problem:insufficient-user-authentication"
+    title = "Insufficient user authentication"
+
+    def __init__(self, detail: str, *, acr_values: Sequence[str], max_age: int | None) -> None:
+        wanted = {"acr_values": " ".join(acr_values)} if acr_values else {}
+        if max_age is not None:
+            wanted["max_age"] = str(max_age)
+        error = "insufficient_user_authentication"
+        members: dict[str, JsonValue] = {**wanted}
+        super().__init__(detail, headers=_challenge(realm="api", error=error, **wanted), **members)
+
+
 class ScopeInsufficient(Forbidden):
     """The token is good, and does not allow this."""
 
@@ -46,6 +84,19 @@ class ScopeInsufficient(Forbidden):
             "The token does not have a scope that is required here.",
             headers=_challenge(realm="api", error="insufficient_scope", scope=scope),
             scopes=scopes,
+        )
+
+
+class RoleInsufficient(Forbidden):
+    """The token is good, and its user has none of the roles that may do this."""
+
+    type = "urn:problem:insufficient-role"
+    title = "Insufficient role"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "The token's user does not have a role that is required here.",
+            headers=_challenge(realm="api", error="insufficient_scope"),
         )
 
 
@@ -72,5 +123,8 @@ class ProviderMisconfigured(ServiceUnavailable):
     title = "Identity provider misconfigured"
     retry_after = 30
 
-    def __init__(self) -> None:
-        super().__init__("The token could not be checked, because of this service's settings.")
+    def __init__(self, retry_after: int | None = None) -> None:
+        super().__init__(
+            "The token could not be checked, because of this service's settings.",
+            headers={} if retry_after is None else {"Retry-After": str(retry_after)},
+        )

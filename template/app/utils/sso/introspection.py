@@ -9,6 +9,7 @@ async def create_report(
 ) -> Report: ...
 """
 
+import logging
 import re
 from typing import Annotated
 
@@ -16,11 +17,18 @@ from fastapi import Depends, Security
 from fastapi.security import HTTPBearer, OpenIdConnect, SecurityScopes
 from starlette.requests import HTTPConnection
 
-from app.core.settings import CoreSettings
-from app.utils.sso.errors import TokenInvalid, TokenMissing, TokenRequestInvalid
+from app.core.errors import Problem
+from app.utils.sso.errors import (
+    TokenInvalid,
+    TokenMissing,
+    TokenRequestInvalid,
+    add_resource_metadata,
+)
 from app.utils.sso.introspection_schema import TokenData
 from app.utils.sso.introspector import Introspector
-from app.utils.sso.verdict import judge
+from app.utils.sso.resource_metadata import metadata_url
+
+logger = logging.getLogger(__name__)
 
 # RFC 6750 §2.1, the syntax of a token; another character never came from a provider.
 _TOKEN = re.compile(r"[A-Za-z0-9._~+/-]+=*", re.ASCII)
@@ -66,29 +74,32 @@ async def introspect_token(
         ProviderUnavailable: 503, it could not be checked.
         ProviderMisconfigured: 503, the provider refuses this service itself.
     """
-    bearer = _bearer_token(connection)
-    settings: CoreSettings = connection.app.state.settings
-    introspector: Introspector = connection.app.state.introspector
-    token = await introspector.introspect(bearer)
-    judge(token, settings, required.scopes)
-    return token
+    try:
+        bearer = _bearer_token(connection, required.scopes)
+        introspector: Introspector = connection.app.state.introspector
+        return await introspector.token_data(bearer, required.scopes)
+    except Problem as refusal:
+        add_resource_metadata(refusal, metadata_url(connection))
+        raise
 
 
 CurrentToken = Annotated[TokenData, Depends(introspect_token)]
 
 
-def _bearer_token(connection: HTTPConnection) -> str:
+def _bearer_token(connection: HTTPConnection, required: list[str]) -> str:
     headers = connection.headers.getlist("authorization")
-    if not headers:
-        raise TokenMissing
-    if len(headers) > 1 or not headers[0].strip():
+    if len(headers) > 1 or (headers and not headers[0].strip()):
+        logger.info("A request with several Authorization headers, or an empty one, was refused")
         raise TokenRequestInvalid("Send exactly one Authorization header, and not an empty one.")
-    scheme, _, token = headers[0].strip().partition(" ")
+    scheme, _, token = (headers[0] if headers else "").strip().partition(" ")
     if scheme.lower() != "bearer":
-        raise TokenMissing
+        logger.debug("A request without a bearer token was refused")
+        raise TokenMissing(required)
     token = token.strip()
     if not token:
+        logger.info("A request whose Authorization header names no token was refused")
         raise TokenRequestInvalid("The Authorization header names no token.")
     if len(token) > _MAX_TOKEN_BYTES or not _TOKEN.fullmatch(token):
+        logger.info("A malformed token was refused")
         raise TokenInvalid("The token is malformed.")
     return token

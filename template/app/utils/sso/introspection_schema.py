@@ -1,15 +1,32 @@
 """What the identity provider says about a token."""
 
-from typing import Annotated
+from collections.abc import Mapping
+from typing import Annotated, NamedTuple, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictFloat, StrictInt, StrictStr
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    StrictBool,
+    StrictFloat,
+    StrictInt,
+    StrictStr,
+)
 
 type Timestamp = Annotated[StrictInt | StrictFloat, Field(allow_inf_nan=False)]
 """Seconds since 1970-01-01T00:00Z. The RFC says integer; some providers send fractions."""
 
 
+class ClaimNames(NamedTuple):
+    """The claims that the settings choose: names, or paths such as ``realm_access.roles``."""
+
+    subject: str = "sub"
+    roles: str = "roles"
+
+
 class TokenData(BaseModel):
-    """The introspection response (RFC 7662 §2.2).
+    """The introspection response (RFC 7662 §2.2), or the claims of a verified JWT (RFC 9068 §2.2).
 
     Every member but ``active`` is optional there, and the providers differ in which they send.
     Members that are not listed here stay readable in ``model_extra``.
@@ -30,12 +47,24 @@ class TokenData(BaseModel):
     jti: StrictStr | None = None
     token_type: StrictStr | None = None
 
+    _names: ClaimNames = PrivateAttr(default=ClaimNames())
+
+    @classmethod
+    def read(cls, members: Mapping[str, object], names: ClaimNames) -> Self:
+        """Return the token that ``members`` describe.
+
+        Raises:
+            ValidationError: One of them is of another type than the RFC says.
+        """
+        token = cls.model_validate(members)
+        token._names = names
+        return token
+
     @property
     def scopes(self) -> frozenset[str]:
         """What the token allows, whichever way the provider writes it."""
-        if isinstance(self.scope, list):
-            return frozenset(self.scope)
-        return frozenset((self.scope or "").split())
+        scope = self.scope if self.scope is not None else self.claim("scp")
+        return _words(scope)
 
     @property
     def audiences(self) -> frozenset[str]:
@@ -46,5 +75,52 @@ class TokenData(BaseModel):
 
     @property
     def subject(self) -> str | None:
-        """Who the token speaks for: a person, or a client that acts for itself."""
+        """Who the token speaks for: a person, or a client that acts for itself.
+
+        ``SSO_SUBJECT_CLAIM`` chooses the claim; a token without it has ``sub``, ``username`` or
+        ``client_id``, in this order.
+        """
+        chosen = self.claim(self._names.subject)
+        if isinstance(chosen, str) and chosen:
+            return chosen
         return self.sub or self.username or self.client_id
+
+    @property
+    def roles(self) -> frozenset[str]:
+        """The roles in the claim that ``SSO_ROLES_CLAIM`` chooses.
+
+        Providers write them as a list, as words in a string, or as the names of an object's
+        members.
+        """
+        return _words(self.claim(self._names.roles))
+
+    def claim(self, name: str) -> object:
+        """Return a member by its exact name, or by a path such as ``realm_access.roles``.
+
+        It is None where the token has no such member.
+        """
+        return _find(self.__dict__ | (self.model_extra or {}), name)
+
+
+def _find(members: object, path: str) -> object:
+    """Follow a path; a name that has dots in it is taken whole where there is one."""
+    if not isinstance(members, dict):
+        return None
+    if path in members:
+        return members[path]
+    head, dot, rest = path.rpartition(".")
+    tail = [rest]
+    while dot:
+        if head in members:
+            return _find(members[head], ".".join(tail))
+        head, dot, rest = head.rpartition(".")
+        tail.insert(0, rest)
+    return None
+
+
+def _words(value: object) -> frozenset[str]:
+    if isinstance(value, str):
+        return frozenset(value.split())
+    if isinstance(value, list | dict):
+        return frozenset(word for word in value if isinstance(word, str))
+    return frozenset()

@@ -1,119 +1,198 @@
-"""Asking the identity provider about a token (RFC 7662)."""
+"""Finding out about a token: from memory, from the provider, or from its signature."""
 
-import base64
+import asyncio
 import logging
-import re
+import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from http import HTTPStatus
-from urllib.parse import quote_plus
+from contextlib import AsyncExitStack, asynccontextmanager
+from enum import StrEnum
 
 import httpx2
 
 from app.core.settings import CoreSettings
-from app.utils.sso.discovery import Discovery
-from app.utils.sso.errors import ProviderMisconfigured, ProviderUnavailable, TokenInvalid
-from app.utils.sso.fetch import Reply, create_client, fetch, parse_object
-from app.utils.sso.introspection_schema import TokenData
+from app.utils.sso.breaker import CircuitBreaker, State, TokenUnanswered
+from app.utils.sso.cache import INACTIVE, Entry, SharedCache, TokenCache, cache_key
+from app.utils.sso.endpoint import IntrospectionEndpoint
+from app.utils.sso.errors import ProviderMisconfigured, ProviderUnavailable
+from app.utils.sso.fetch import create_client
+from app.utils.sso.flight import SingleFlight
+from app.utils.sso.introspection_schema import ClaimNames, TokenData
+from app.utils.sso.keys import ProviderKeys
+from app.utils.sso.local_jwt import LocalJwt
+from app.utils.sso.metrics import CACHE_LOOKUPS, JOINED
+from app.utils.sso.shared_cache import open_shared_cache
+from app.utils.sso.sparing import SparingLog
+from app.utils.sso.verdict import Judge, TokenOutOfTime
 
-logger = logging.getLogger(__name__)
+_HEALTH_KNOWN_SECONDS = 30
+_HEALTH_DEADLINE_SECONDS = 2
 
-_MAX_RETRY_AFTER_SECONDS = 60
-# RFC 6749 §5.2: the errors that are about us and not about the token.
-_CLIENT_ERRORS = ("invalid_client", "unauthorized_client")
+
+class ProviderHealth(StrEnum):
+    """How the identity provider is, as far as this process knows."""
+
+    OK = "ok"
+    UNAVAILABLE = "unavailable"
+    MISCONFIGURED = "misconfigured"
 
 
 class Introspector:
-    """The provider's introspection endpoint, with this service's credentials for it."""
+    """What this process knows about tokens, and how it finds out.
 
-    def __init__(self, client: httpx2.AsyncClient, settings: CoreSettings) -> None:
-        self._client = client
-        self._configured_endpoint = settings.sso_introspection_url
-        self._authorization = _basic_authorization(
-            settings.client_id, settings.client_secret.get_secret_value()
-        )
-        self._discovery = Discovery(
-            client, settings.sso_issuer, require_tls=settings.environment == "production"
-        )
+    Args:
+        client: For the calls to the provider.
+        settings: Among them ``SSO_MODE``, which decides what those calls are.
+        shared_cache: What replicas have in common, if anything.
+    """
 
-    async def introspect(self, token: str) -> TokenData:
-        """Return what the provider says about ``token``; ``active`` may be false.
+    def __init__(
+        self,
+        client: httpx2.AsyncClient,
+        settings: CoreSettings,
+        shared_cache: SharedCache | None = None,
+    ) -> None:
+        self._settings = settings
+        self._names = ClaimNames(settings.sso_subject_claim, settings.sso_roles_claim)
+        self._keys = ProviderKeys(client, settings)
+        self._local = LocalJwt(self._keys, settings, self._names)
+        endpoint = IntrospectionEndpoint(client, settings, self._keys, self._names)
+        self._breaker = CircuitBreaker(
+            endpoint.ask, distrustful=settings.environment == "production"
+        )
+        self._judge = Judge(settings)
+        self._cache = TokenCache(settings)
+        self._shared_cache = shared_cache
+        self._flights = SingleFlight[bytes, TokenData]()
+        self._log = SparingLog(logging.getLogger(__name__))
+        self._answered_at = float("-inf")
+
+    async def token_data(self, token: str, required_scopes: list[str]) -> TokenData:
+        """Return what is known about a token that is good for this service.
 
         Raises:
-            TokenInvalid: The provider cannot read this token at all.
-            ProviderUnavailable: The provider does not answer, or not as RFC 7662 asks.
-            ProviderMisconfigured: The provider does not accept this service as a client.
+            TokenInvalid: It is not good.
+            ScopeInsufficient: It lacks one of ``required_scopes``.
+            ProviderUnavailable: It cannot be checked now.
+            ProviderMisconfigured: It cannot be checked with these settings.
         """
-        endpoint = self._configured_endpoint or await self._discovery.introspection_endpoint()
-        request = self._client.build_request(
-            "POST",
-            endpoint,
-            data={"token": token, "token_type_hint": "access_token"},
-            headers={"Authorization": self._authorization},
-        )
-        return _read(await fetch(self._client, request))
+        key = cache_key(self._settings, token)
+        data = self._cache.fresh(key)
+        if data is None:
+            data = await self._find_out(key, token)
+        else:
+            CACHE_LOOKUPS.add(1, {"result": "hit"})
+        try:
+            self._judge.judge(data, token, required_scopes)
+        except TokenOutOfTime:
+            self._cache.forget(key)
+            raise
+        return data
 
+    async def health(self) -> ProviderHealth:
+        """Return how the provider is; it is asked where that is not known from the last seconds."""
+        answered_lately = time.monotonic() - self._answered_at < _HEALTH_KNOWN_SECONDS
+        if answered_lately and self._breaker.state is State.CLOSED:
+            return ProviderHealth.OK
+        try:
+            async with asyncio.timeout(_HEALTH_DEADLINE_SECONDS):
+                if self._settings.sso_mode != "introspect":
+                    await self._keys.refresh()
+                if self._settings.sso_mode != "jwt":
+                    await self._breaker.probe()
+        except ProviderMisconfigured:
+            return ProviderHealth.MISCONFIGURED
+        except (ProviderUnavailable, TimeoutError):
+            return ProviderHealth.UNAVAILABLE
+        self._answered_at = time.monotonic()
+        return ProviderHealth.OK
 
-def _basic_authorization(client_id: str, client_secret: str) -> str:
-    # RFC 6749 §2.3.1: both parts are form-urlencoded before they are joined, or a colon in the
-    # identifier would move the border between them.
-    credentials = f"{quote_plus(client_id)}:{quote_plus(client_secret)}"
-    return "Basic " + base64.b64encode(credentials.encode()).decode()
+    async def close(self) -> None:
+        """Break off what is being asked."""
+        await self._flights.close()
+        await self._breaker.close()
+        await self._keys.close()
 
+    async def _find_out(self, key: bytes, token: str) -> TokenData:
+        joins = self._flights.is_asked(key)
+        CACHE_LOOKUPS.add(1, {"result": "joined" if joins else "miss"})
+        JOINED.add(int(joins))
+        try:
+            if self._cache.is_unanswered(key):
+                raise TokenUnanswered
+            return await self._flights.ask(key, lambda: self._ask_and_keep(key, token))
+        except ProviderUnavailable:
+            if (data := self._cache.stale(key)) is None:
+                raise
+            CACHE_LOOKUPS.add(1, {"result": "stale"})
+            self._log.warning("The provider is down, and older responses serve on")
+            return data
+        finally:
+            JOINED.add(-int(joins))
 
-def _read(reply: Reply) -> TokenData:
-    match reply.status:
-        case HTTPStatus.OK:
-            pass
-        case HTTPStatus.UNAUTHORIZED | HTTPStatus.FORBIDDEN:
-            raise _misconfigured(reply.status)
-        case HTTPStatus.BAD_REQUEST if _error_code(reply.body) in _CLIENT_ERRORS:
-            raise _misconfigured(reply.status)
-        case HTTPStatus.BAD_REQUEST:
-            # Some providers refuse what they cannot parse, where RFC 7662 §2.2 wants
-            # {"active": false}. To the caller it is the same.
-            raise TokenInvalid("The token is not one of the identity provider's.")
-        case HTTPStatus.TOO_MANY_REQUESTS:
-            logger.warning("Identity provider limits the rate of introspection (429)")
-            raise ProviderUnavailable(_retry_after(reply.retry_after))
-        case _:
-            raise _untrusted(reply.status, "an unexpected status")
-    try:
-        return TokenData.model_validate(parse_object(reply.body))
-    except (ValueError, OverflowError, RecursionError):
-        raise _untrusted(reply.status, "a body that is no introspection response") from None
+    async def _ask_and_keep(self, key: bytes, token: str) -> TokenData:
+        shared = await self._shared_entry(key)
+        if shared is not None:
+            self._cache.keep(key, shared)
+            return shared.data
+        given_at = time.time()
+        try:
+            data = await self._ask(token)
+        except TokenUnanswered:
+            self._cache.keep_unanswered(key)
+            raise
+        entry = Entry(data, given_at)
+        self._cache.keep(key, entry)
+        await self._share(key, entry)
+        return data
 
+    async def _ask(self, token: str) -> TokenData:
+        if self._settings.sso_mode == "jwt":
+            data = await self._local.check(token)
+        elif self._settings.sso_mode == "introspect":
+            data = await self._breaker.ask(token)
+        else:
+            claims = await self._local.check(token)
+            # What is signed must be good by itself; the response adds to it, and excuses nothing.
+            self._judge.judge(claims, token, [])
+            data = self._united(claims, await self._breaker.ask(token))
+        self._answered_at = time.monotonic()
+        return data
 
-def _misconfigured(status: int) -> ProviderMisconfigured:
-    logger.error(
-        "Identity provider refuses this service's credentials for introspection (%s):"
-        " check CLIENT_ID and CLIENT_SECRET",
-        status,
-    )
-    return ProviderMisconfigured()
+    def _united(self, claims: TokenData, response: TokenData) -> TokenData:
+        """Return the response, with what it does not say taken from the signed claims."""
+        if not response.active:
+            return INACTIVE
+        said = response.model_dump(exclude_none=True)
+        ends = [time for time in (claims.exp, response.exp) if time is not None]
+        united = claims.model_dump() | said | {"exp": min(ends, default=None)}
+        return TokenData.read(united, self._names)
 
+    async def _shared_entry(self, key: bytes) -> Entry | None:
+        if self._shared_cache is None:
+            return None
+        entry = await self._shared_cache.get(key, self._names)
+        fresh_seconds = self._settings.token_cache_seconds
+        if entry is None or time.time() >= entry.serves_until(fresh_seconds):
+            return None
+        CACHE_LOOKUPS.add(1, {"result": "shared"})
+        return entry
 
-def _untrusted(status: int, what: str) -> ProviderUnavailable:
-    # The body is not logged: it may repeat the token.
-    logger.error("Identity provider answered introspection with %s (%s)", what, status)
-    return ProviderUnavailable()
-
-
-def _error_code(body: bytes) -> object:
-    try:
-        return parse_object(body).get("error")
-    except (ValueError, OverflowError, RecursionError):
-        return None
-
-
-def _retry_after(header: str | None) -> int | None:
-    if header is None or not re.fullmatch(r"[0-9]{1,9}", header):
-        return None
-    return min(int(header), _MAX_RETRY_AFTER_SECONDS)
+    async def _share(self, key: bytes, entry: Entry) -> None:
+        seconds = entry.serves_until(self._settings.token_cache_seconds) - time.time()
+        if self._shared_cache is not None and entry.data.active and seconds > 0:
+            await self._shared_cache.put(key, entry, seconds)
 
 
 @asynccontextmanager
 async def open_introspector(settings: CoreSettings) -> AsyncIterator[Introspector]:
-    """Hold the connections to the provider open for as long as the application runs."""
-    async with create_client() as client:
-        yield Introspector(client, settings)
+    """Hold the connections to the provider open for as long as the application runs.
+
+    Raises:
+        SystemExit: A file or URL of the settings cannot be used.
+    """
+    async with AsyncExitStack() as stack:
+        client = await stack.enter_async_context(create_client(settings))
+        shared_cache = await stack.enter_async_context(open_shared_cache(settings))
+        introspector = Introspector(client, settings, shared_cache)
+        stack.push_async_callback(introspector.close)
+        yield introspector

@@ -1,4 +1,4 @@
-"""Finding the introspection endpoint."""
+"""Finding the provider's endpoints."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -8,8 +8,8 @@ import pytest
 
 from app.settings import Settings
 from app.utils.sso import discovery
-from app.utils.sso.discovery import Discovery, metadata_urls
-from app.utils.sso.errors import ProviderMisconfigured, ProviderUnavailable
+from app.utils.sso.discovery import Discovery, Need, metadata_urls
+from app.utils.sso.faults import Misconfigured, Unreachable
 from devtools.provider import Faults, ProviderConfig, RunningProvider, running_provider
 from devtools.pytest_plugin import Bearer
 from tests.utils.sso.conftest import Serve
@@ -19,6 +19,16 @@ from tests.utils.sso.conftest import Serve
 async def http() -> AsyncIterator[httpx2.AsyncClient]:
     async with httpx2.AsyncClient() as client:
         yield client
+
+
+def finding(
+    client: httpx2.AsyncClient,
+    settings: Settings,
+    need: Need = "introspection_endpoint",
+    **changes: object,
+) -> Discovery:
+    """Return what finds an endpoint with other settings."""
+    return Discovery(client, settings.model_copy(update=changes), need)
 
 
 def test_the_document_is_looked_for_in_the_places_where_providers_put_it() -> None:
@@ -31,62 +41,74 @@ def test_the_document_is_looked_for_in_the_places_where_providers_put_it() -> No
 
 
 async def test_many_callers_share_one_look_up(
-    http: httpx2.AsyncClient, provider: RunningProvider
+    http: httpx2.AsyncClient, settings: Settings, provider: RunningProvider
 ) -> None:
-    found = Discovery(http, provider.issuer, require_tls=False)
+    found = finding(http, settings)
 
-    endpoints = {await found.introspection_endpoint()} | set(
-        await asyncio.gather(*(found.introspection_endpoint() for _ in range(30)))
+    endpoints = {await found.endpoint()} | set(
+        await asyncio.gather(*(found.endpoint() for _ in range(30)))
     )
 
     assert len(endpoints) == 1
     assert provider.discovery_calls == 1
 
 
-async def test_an_issuer_with_a_path_is_found(http: httpx2.AsyncClient) -> None:
+async def test_an_issuer_with_a_path_is_found(http: httpx2.AsyncClient, settings: Settings) -> None:
     config = ProviderConfig(issuer="http://127.0.0.1:1/realms/main")
     with running_provider(config) as provider:
-        found = Discovery(http, provider.issuer, require_tls=False)
-        endpoint = await found.introspection_endpoint()
+        found = finding(http, settings, sso_issuer=provider.issuer)
+        endpoint = await found.endpoint()
     assert endpoint.startswith(f"{provider.issuer}/")
 
 
+async def test_each_endpoint_is_found_for_itself(
+    http: httpx2.AsyncClient, settings: Settings, provider: RunningProvider
+) -> None:
+    assert await finding(http, settings, "jwks_uri").endpoint() == f"{provider.issuer}/jwks"
+
+
 async def test_a_document_of_another_issuer_is_not_used(
-    http: httpx2.AsyncClient, provider: RunningProvider
+    http: httpx2.AsyncClient, settings: Settings, provider: RunningProvider
 ) -> None:
     """The trailing slash is enough: an issuer is compared as it is written (RFC 8414 §3.3)."""
-    with pytest.raises(ProviderMisconfigured):
-        await Discovery(http, provider.issuer + "/", require_tls=False).introspection_endpoint()
+    with pytest.raises(Misconfigured):
+        await finding(http, settings, sso_issuer=provider.issuer + "/").endpoint()
 
 
 async def test_an_endpoint_without_tls_is_not_used_in_production(
-    http: httpx2.AsyncClient, provider: RunningProvider
+    http: httpx2.AsyncClient, settings: Settings, provider: RunningProvider
 ) -> None:
-    with pytest.raises(ProviderMisconfigured):
-        await Discovery(http, provider.issuer, require_tls=True).introspection_endpoint()
+    with pytest.raises(Misconfigured):
+        await finding(http, settings, environment="production").endpoint()
 
 
 @pytest.mark.parametrize("fault", [{"status": 500}, {"status": 404}, {"body": "html"}], ids=str)
 async def test_no_document_is_an_outage(
-    http: httpx2.AsyncClient, provider: RunningProvider, fault: dict[str, object]
+    http: httpx2.AsyncClient,
+    settings: Settings,
+    provider: RunningProvider,
+    fault: dict[str, object],
 ) -> None:
     provider.faults = Faults.model_validate({"endpoints": ["discovery"]} | fault)
-    with pytest.raises(ProviderUnavailable):
-        await Discovery(http, provider.issuer, require_tls=False).introspection_endpoint()
+    with pytest.raises(Unreachable):
+        await finding(http, settings).endpoint()
 
 
 async def test_the_last_good_document_serves_through_an_outage(
-    http: httpx2.AsyncClient, provider: RunningProvider, monkeypatch: pytest.MonkeyPatch
+    http: httpx2.AsyncClient,
+    settings: Settings,
+    provider: RunningProvider,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(discovery, "_FRESH_SECONDS", 0)
-    found = Discovery(http, provider.issuer, require_tls=False)
-    endpoint = await found.introspection_endpoint()
+    found = finding(http, settings)
+    endpoint = await found.endpoint()
 
     provider.faults = Faults(endpoints=frozenset({"discovery"}), status=500)
 
-    assert await found.introspection_endpoint() == endpoint
+    assert await found.endpoint() == endpoint
     asked = provider.discovery_calls
-    assert await found.introspection_endpoint() == endpoint
+    assert await found.endpoint() == endpoint
     assert provider.discovery_calls == asked, "it is not asked again at every request"
 
 

@@ -1,8 +1,13 @@
 """Reading what the identity provider sends."""
 
+import asyncio
+from asyncio import StreamReader, StreamWriter
+
+import httpx2
 import pytest
 
-from app.utils.sso.fetch import parse_object
+from app.settings import Settings
+from app.utils.sso.fetch import create_client, fetch, parse_object
 
 
 def test_an_object_is_read_whatever_is_in_it() -> None:
@@ -25,10 +30,57 @@ def test_an_object_is_read_whatever_is_in_it() -> None:
         b'{"n": {"a": 1, "a": 2}}',
         b'{"exp": NaN}',
         b'{"exp": -Infinity}',
+        b'{"exp": 1e400}',
         b'{"scope": "a \\ud800"}',
         b'{"sub": "a\\u0000b"}',
+        '{"active": true}'.encode("utf-16"),
+        '{"active": true}'.encode("utf-32"),
     ],
 )
 def test_what_parsers_disagree_about_is_refused(body: bytes) -> None:
     with pytest.raises(ValueError):  # noqa: PT011 - each of its kinds is refused alike
         parse_object(body)
+
+
+def test_the_mark_that_some_servers_begin_with_does_no_harm() -> None:
+    assert parse_object(b'\xef\xbb\xbf{"active": true}') == {"active": True}
+
+
+async def test_a_cookie_of_the_provider_is_not_kept(settings: Settings) -> None:
+    """It would tie all calls together, and an odd one would make each later call impossible."""
+    requests: list[bytes] = []
+
+    async def answer(reader: StreamReader, writer: StreamWriter) -> None:
+        requests.append(await reader.readuntil(b"\r\n\r\n"))
+        head = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n"
+        writer.write(head + b"Set-Cookie: plain=1\r\nSet-Cookie: odd=\xff\xfe; Path=/\r\n\r\n{}")
+        await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+    async with server, create_client(settings) as client:
+        for _ in range(2):
+            reply = await fetch(client, client.build_request("GET", url))
+            assert reply.status == 200
+    assert len(requests) == 2
+    assert all(b"cookie" not in request.lower() for request in requests)
+
+
+async def test_a_redirect_is_not_followed(settings: Settings) -> None:
+    """It would carry the client's secret and the caller's token elsewhere."""
+    requests: list[bytes] = []
+
+    async def answer(reader: StreamReader, writer: StreamWriter) -> None:
+        requests.append(await reader.readuntil(b"\r\n\r\n"))
+        writer.write(b"HTTP/1.1 307 Moved\r\nLocation: /elsewhere\r\nContent-Length: 0\r\n\r\n")
+        await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+    async with server, create_client(settings) as client:
+        request: httpx2.Request = client.build_request("POST", url, data={"token": "some-token"})
+        assert (await fetch(client, request)).status == 307
+    assert len(requests) == 1
+    assert b"\r\naccept-encoding: identity\r\n" in requests[0].lower()

@@ -1,10 +1,12 @@
 """The user resource, as its callers see it."""
 
 import httpx2
+import pytest
 from sqlmodel import select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from app.database.model.user import User
+from app.settings import Settings
 from devtools.pytest_plugin import Bearer
 
 ALICE = {"username": "alice", "email": "alice@example.com", "full_name": "Alice Liddell"}
@@ -56,8 +58,14 @@ class TestMe:
         assert response.json()["user"] is None
 
     async def test_a_token_without_a_subject_does_not_find_a_stranger(
-        self, client: httpx2.AsyncClient, bearer: Bearer, session: AsyncSession
+        self,
+        client: httpx2.AsyncClient,
+        bearer: Bearer,
+        session: AsyncSession,
+        settings: Settings,
     ) -> None:
+        if settings.sso_mode != "introspect":
+            pytest.skip("a JWT has a subject, or is refused")
         session.add(User(username="alice", email="alice@example.com"))
         await session.commit()
 

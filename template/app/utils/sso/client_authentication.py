@@ -1,0 +1,114 @@
+"""How this service shows the provider who it is when it calls (RFC 6749 §2.3)."""
+
+import base64
+import secrets
+import time
+from pathlib import Path
+from urllib.parse import quote
+
+import jwt
+from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
+from cryptography.hazmat.primitives.asymmetric.ed448 import Ed448PrivateKey
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
+from app.core.settings import CoreSettings
+
+_ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
+_ASSERTION_SECONDS = 60
+_CURVE_ALGORITHMS = {"secp256r1": "ES256", "secp384r1": "ES384", "secp521r1": "ES512"}
+
+type SigningKey = RSAPrivateKey | EllipticCurvePrivateKey | Ed25519PrivateKey | Ed448PrivateKey
+
+
+class ClientAuthentication:
+    """The credentials of ``CLIENT_ID``, in the form that ``CLIENT_AUTH_METHOD`` names.
+
+    Raises:
+        SystemExit: ``CLIENT_PRIVATE_KEY_FILE`` holds no key that could sign.
+    """
+
+    def __init__(self, settings: CoreSettings) -> None:
+        self._method = settings.client_auth_method
+        self._client_id = settings.client_id
+        self._secret = settings.client_secret.get_secret_value()
+        self._issuer = settings.sso_issuer
+        self._key_id = settings.client_key_id
+        self._key: SigningKey | None = None
+        if self._method == "private_key_jwt" and settings.client_private_key_file is not None:
+            self._key = _signing_key(settings.client_private_key_file)
+
+    def headers(self) -> dict[str, str]:
+        """Return the headers to send with a request."""
+        if self._method == "client_secret_basic":
+            # RFC 6749 §2.3.1: both parts are form-urlencoded before they are joined, or a colon
+            # in the identifier would move the border between them. A space is written as %20,
+            # which every provider reads, and not all read "+".
+            return _basic(quote(self._client_id, safe=""), quote(self._secret, safe=""))
+        if self._method == "client_secret_basic_raw":
+            return _basic(self._client_id, self._secret)
+        return {}
+
+    def fields(self) -> dict[str, str]:
+        """Return the fields to add to the form of a request."""
+        match self._method:
+            case "client_secret_post":
+                return {"client_id": self._client_id, "client_secret": self._secret}
+            case "private_key_jwt":
+                return {
+                    "client_id": self._client_id,
+                    "client_assertion_type": _ASSERTION_TYPE,
+                    "client_assertion": self._assertion(),
+                }
+            case "tls_client_auth":
+                return {"client_id": self._client_id}
+        return {}
+
+    def _assertion(self) -> str:
+        """Sign who we are (RFC 7523 §3); each is used once, and says so by its ``jti``.
+
+        Its audience is the issuer, which no other server can pass it on to.
+        """
+        assert self._key is not None  # noqa: S101 - the settings ask for it with this method
+        now = int(time.time())
+        claims = {
+            "iss": self._client_id,
+            "sub": self._client_id,
+            "aud": self._issuer,
+            "jti": secrets.token_urlsafe(16),
+            "iat": now,
+            "exp": now + _ASSERTION_SECONDS,
+        }
+        headers = {"kid": self._key_id} if self._key_id else None
+        return jwt.encode(claims, self._key, _algorithm_of(self._key), headers)
+
+
+def _basic(client_id: str, secret: str) -> dict[str, str]:
+    credentials = f"{client_id}:{secret}".encode()
+    return {"Authorization": "Basic " + base64.b64encode(credentials).decode()}
+
+
+def _signing_key(file: Path) -> SigningKey:
+    try:
+        key = load_pem_private_key(file.read_bytes(), password=None)
+    except (ValueError, TypeError):
+        key = None
+    if isinstance(key, EllipticCurvePrivateKey) and key.curve.name not in _CURVE_ALGORITHMS:
+        key = None
+    if not isinstance(
+        key, RSAPrivateKey | EllipticCurvePrivateKey | Ed25519PrivateKey | Ed448PrivateKey
+    ):
+        raise SystemExit(
+            "The service cannot start: CLIENT_PRIVATE_KEY_FILE holds no RSA, EC (P-256, P-384, "
+            "P-521), Ed25519 or Ed448 key in PEM form without a passphrase."
+        )
+    return key
+
+
+def _algorithm_of(key: SigningKey) -> str:
+    if isinstance(key, RSAPrivateKey):
+        return "RS256"
+    if isinstance(key, EllipticCurvePrivateKey):
+        return _CURVE_ALGORITHMS[key.curve.name]
+    return "EdDSA"
