@@ -18,8 +18,13 @@ TEMPLATE = Path(__file__).resolve().parents[1]
 
 
 # The answers with which a project needs every package, and what each of these is needed for.
-EVERY_PACKAGE = {"token_cache": "valkey"}
-CONDITIONS = {"valkey": "token_cache == 'valkey'"}
+EVERY_PACKAGE = {"token_cache": "valkey", "local_passwords": "yes"}
+CONDITIONS = {
+    "argon2-cffi": "local_passwords == 'yes'",
+    "argon2-cffi-bindings": "local_passwords == 'yes'",
+    "libpass": "local_passwords == 'yes'",
+    "valkey": "token_cache == 'valkey'",
+}
 
 
 def with_conditions(pins: str) -> str:

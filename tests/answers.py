@@ -17,6 +17,7 @@ EVERYTHING: Answers = {
     "sso_client_secret": "s3cr3t 'quoted' \"twice\" \\n #hash $HOME %s {{ x }}",
     "sso_mode": "both",
     "token_cache": "valkey",
+    "local_passwords": "yes",
     "ci": "github",
 }
 
@@ -39,7 +40,7 @@ NEWEST_PYTHON: Answers = {
 }
 
 # What makes a project install every package that any project does.
-EVERY_PACKAGE: Answers = {"token_cache": "valkey"}
+EVERY_PACKAGE: Answers = {"token_cache": "valkey", "local_passwords": "yes"}
 
 ANSWER_SETS: dict[str, Answers] = {
     "defaults": DEFAULTS,

@@ -13,7 +13,11 @@ from tests.answers import DEFAULTS, Answers
 from tests.processes import end_processes_of
 from tests.projects import REPOSITORY, Project, Projects, clone_work_tree, locked
 
-pytest_plugins = ["tests.identity_providers.report", "tests.updates.report"]
+pytest_plugins = [
+    "tests.database.report",
+    "tests.identity_providers.report",
+    "tests.updates.report",
+]
 
 # Each run makes other examples, and like every machine it knows no earlier ones. A failure is
 # shown at once, because the search for a smaller one takes minutes.

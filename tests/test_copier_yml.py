@@ -58,7 +58,7 @@ def test_the_oldest_copier_that_works_is_named() -> None:
 
 
 def test_a_misspelt_variable_is_an_error() -> None:
-    assert DOCUMENT["_envops"] == {"undefined": "jinja2.StrictUndefined"}
+    assert DOCUMENT["_envops"]["undefined"] == "jinja2.StrictUndefined"
 
 
 @pytest.mark.parametrize("name", QUESTIONS)

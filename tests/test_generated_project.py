@@ -58,16 +58,26 @@ class TestMigrations:
         self, migrated: Project
     ) -> None:
         model = migrated.folder / "app" / "database" / "model" / "user.py"
+        comment = "What they are called by those who have known them for long. " * 3
         model.write_text(
-            f"{model.read_text()}    nickname: str | None = Field(default=None, max_length=40)\n"
+            f"{model.read_text()}    nickname: str | None = Field(\n"
+            "        default=None,\n"
+            "        max_length=40,\n"
+            f'        sa_column_kwargs={{"comment": "{comment}"}},  # noqa: E501\n'
+            "    )\n"
         )
         before = self.versions(migrated)
         done = migrated.poe("revision", "-m", 'a "nickname" for 50% & more')
         assert done.returncode == 0, output(done)
         (written,) = self.versions(migrated) - before
         assert "sa.String(length=40)" in written.read_text()
-        for command in (("format", "--check"), ("check",)):
-            done = migrated.tool("ruff", *command, str(written))
+        assert comment in written.read_text()
+        for command in (
+            ("ruff", "format", "--check"),
+            ("ruff", "check"),
+            ("mypy", "--strict", "--follow-imports=silent"),
+        ):
+            done = migrated.tool(*command, str(written))
             assert done.returncode == 0, output(done)
 
         done = migrated.poe("migrate")

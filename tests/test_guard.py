@@ -164,7 +164,7 @@ def a_file_is_deleted_and_excluded(work: Work) -> None:
 
 @case(files.seed_dropped, "app/api/v1/user/service.py")
 def an_example_is_dropped(work: Work) -> None:
-    work.delete("template/app/api/v1/user/service.py")
+    work.delete("template/app/api/v1/user/service.py.jinja")
 
 
 @case(files.handed_over_unprotected, "compose.yaml")
@@ -209,21 +209,23 @@ def a_second_migration_is_shipped(work: Work) -> None:
 
 @case(schema.migration_edited, "migrations/versions/0001_initial.py")
 def the_migration_is_edited(work: Work) -> None:
-    work.append("template/migrations/versions/0001_initial.py", "# A comment is too much.\n")
+    work.append("template/migrations/versions/0001_initial.py.jinja", "# A comment is too much.\n")
 
 
 @case(schema.migration_edited, "migrations/versions/0001_initial.py")
 def the_migration_gets_another_revision(work: Work) -> None:
     every_table_gets_a_column(work)
     work.edit(
-        "template/migrations/versions/0001_initial.py", 'revision: str = "', 'revision: str = "a'
+        "template/migrations/versions/0001_initial.py.jinja",
+        'revision: str = "',
+        'revision: str = "a',
     )
 
 
 @case(schema.migration_follows, "migrations/versions/0001_initial.py")
 def the_migration_follows_a_model(work: Work) -> None:
     the_template_gets_a_table(work)
-    work.append("template/migrations/versions/0001_initial.py", "MORE = 1\n")
+    work.append("template/migrations/versions/0001_initial.py.jinja", "MORE = 1\n")
 
 
 @case(files.seed_edited, "app/hooks.py")

@@ -30,6 +30,7 @@ _CACHES = {"__pycache__", ".dev", ".mypy_cache", ".pytest_cache", ".ruff_cache"}
 ENVIRONMENT = SandboxedEnvironment(
     extensions=["jinja2_ansible_filters.AnsibleCoreFiltersExtension"],
     undefined=jinja2.StrictUndefined,
+    line_statement_prefix="#:",
 )
 
 

@@ -7,12 +7,18 @@ environment or in ``.env``. What the template needs is declared in ``app/core/se
 from typing import Annotated
 
 from fastapi import Depends, Request
+from pydantic import Field
 
 from app.core.settings import CoreSettings
 
 
 class Settings(CoreSettings):
     """Everything that the environment decides about this service."""
+
+    provision_users: bool = Field(
+        default=False,
+        description="make a user for each caller at their first request, from their token",
+    )
 
 
 def get_settings(request: Request) -> Settings:

@@ -104,6 +104,9 @@ def _run(stack: ExitStack, port: int) -> NoReturn:
         stack.callback(_wait_for_database_end)
     os.environ["PUBLIC_URL"] = configured("PUBLIC_URL") or f"http://{HOST}:{port}"
     os.environ["DATABASE_URL"] = stack.enter_context(development_database(PROJECT_ROOT))
+    if embedded:
+        # One in .env belongs to another database.
+        os.environ["MIGRATION_DATABASE_URL"] = os.environ["DATABASE_URL"]
 
     if configured("SSO_ISSUER") is None:
         _say("starting the development identity provider")

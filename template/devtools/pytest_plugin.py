@@ -18,6 +18,7 @@ os.environ |= {
     "CLIENT_ID": "app",
     "CLIENT_SECRET": "unset",
 }
+os.environ.pop("MIGRATION_DATABASE_URL", None)
 
 import httpx2
 import pytest

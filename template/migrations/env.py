@@ -1,68 +1,62 @@
 """How Alembic reaches the database: through the service's own settings and models."""
 
 import asyncio
-import logging
 from logging.config import fileConfig
-from typing import Literal
 
 from alembic import context
-from alembic.autogenerate.api import AutogenContext
-from alembic.migration import MigrationContext
-from alembic.operations.ops import MigrationScript
 from sqlalchemy import Connection
 from sqlmodel import SQLModel
-from sqlmodel.sql.sqltypes import AutoString, UTCDateTime
 
 import app.database.model  # noqa: F401 - fills the metadata
 from app.core.errors import DatabaseUnavailable
-from app.core.settings import DatabaseSettings, load_settings
+from app.core.settings import MigrationSettings, load_settings
+from app.database.migration import MigrationError, Migrator
 from app.database.session import create_engine
+from migrations.autogenerate import complete_revision, render_item
 
 
-def render_item(kind: str, item: object, _autogen_context: AutogenContext) -> str | Literal[False]:
-    """Write SQLModel's own types as SQLAlchemy's; a migration has no import for them."""
-    if kind == "type" and isinstance(item, AutoString):
-        return f"sa.String(length={item.length})" if item.length else "sa.String()"
-    if kind == "type" and isinstance(item, UTCDateTime):
-        return "sa.DateTime(timezone=True)"
-    return False
+def configure(connection: Connection | None, migrator: Migrator | None = None) -> None:
+    """Tell Alembic how to migrate: each revision in a transaction of its own.
 
-
-def skip_empty_revision(
-    _context: MigrationContext, _revision: object, directives: list[MigrationScript]
-) -> None:
-    """Write no file where the models and the database agree; autogenerate would write one."""
-    script = directives[0]
-    # `alembic check` comes here too, with a script that has no message, and needs to keep it.
-    if script.message and script.upgrade_ops and script.upgrade_ops.is_empty():
-        directives.clear()
-        logging.getLogger("alembic.env").warning("The models have not changed: nothing to write.")
-
-
-def run_migrations(connection: Connection | None) -> None:
-    """Run them in one transaction, or print their SQL where there is no connection."""
+    So one that fails takes none of its predecessors with it, and one that has to leave the
+    transaction may do so, by ``op.get_context().autocommit_block()``.
+    """
     context.configure(
         connection=connection,
         dialect_name="postgresql" if connection is None else None,
         literal_binds=connection is None,
+        transaction_per_migration=True,
         target_metadata=SQLModel.metadata,
         compare_type=True,
         compare_server_default=True,
         render_item=render_item,
-        process_revision_directives=skip_empty_revision,
+        process_revision_directives=complete_revision,
+        on_version_apply=migrator.refuse_invalid_indexes if migrator else None,
     )
+    if migrator:
+        migrator.take_over(context.get_context())
+
+
+def run_migrations() -> None:
+    """Run them, or print their SQL where there is no connection."""
     with context.begin_transaction():
         context.run_migrations()
 
 
 async def migrate() -> None:
-    """Connect, and run the migrations on that connection."""
-    engine = create_engine(load_settings(DatabaseSettings), pooled=False)
+    """Connect, wait until nobody else migrates, and run the migrations on that connection."""
+    settings = load_settings(MigrationSettings)
+    url = settings.migration_database_url or settings.database_url
+    direct = settings.model_copy(update={"database_url": url, "database_pgbouncer": False})
+    engine = create_engine(direct, pooled=False)
     try:
         async with engine.connect() as connection:
-            await connection.run_sync(run_migrations)
-    except DatabaseUnavailable as error:
-        raise SystemExit(f"The database of DATABASE_URL is unavailable: {error.reason}") from None
+            migrator = Migrator(connection, settings, SQLModel.metadata)
+            await connection.run_sync(configure, migrator)
+            # `alembic current` only reads; it answers while another process migrates, too.
+            if not context.get_context().opts.get("dont_mutate"):
+                await migrator.take_turn()
+            await migrator.run(run_migrations)
     finally:
         await engine.dispose()
 
@@ -72,6 +66,12 @@ if context.config.config_file_name is not None:
     fileConfig(context.config.config_file_name, disable_existing_loggers=False)
 
 if context.is_offline_mode():
-    run_migrations(None)
+    configure(None)
+    run_migrations()
 else:
-    asyncio.run(migrate())
+    try:
+        asyncio.run(migrate())
+    except DatabaseUnavailable as error:
+        raise SystemExit(f"The database of DATABASE_URL is unavailable: {error.reason}") from None
+    except MigrationError as error:
+        raise SystemExit(f"The migrations have stopped. {error}") from None

@@ -30,14 +30,15 @@ os.environ |= {
 
 import httpx2
 import jwt
-from app.core.errors import Problem
-from app.settings import Settings
-from app.utils.sso.fetch import create_client
-from app.utils.sso.introspector import Introspector
 from cryptography.hazmat.primitives.asymmetric import ec
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from jwt.algorithms import ECAlgorithm
+
+from app.core.errors import Problem
+from app.settings import Settings
+from app.utils.sso.fetch import create_client
+from app.utils.sso.introspector import Introspector
 
 EXAMPLES = int(sys.argv[1])
 ISSUER = "https://sso.example.com"

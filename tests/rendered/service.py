@@ -8,12 +8,13 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import uvicorn
+from fastapi import FastAPI
+
 from app.core.errors import add_exception_handlers
 from app.core.settings import load_settings
 from app.settings import Settings
 from app.utils.sso.introspection import CurrentToken
 from app.utils.sso.introspector import open_introspector
-from fastapi import FastAPI
 
 
 @asynccontextmanager

@@ -299,7 +299,7 @@ _TABLE_MIGRATION = """\
 def _add_table(clone: Path) -> None:
     template = clone / "template"
     (template / "app/database/model/core_audit.py").write_text(_TABLE, "utf-8")
-    initial = template / "migrations/versions/0001_initial.py"
+    initial = template / "migrations/versions/0001_initial.py.jinja"
     begin = "    op.create_table(\n"
     edit(initial, begin, _TABLE_MIGRATION + begin)
     drop = '    op.drop_table("user_account")\n'

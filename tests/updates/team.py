@@ -131,11 +131,13 @@ def _add_code(folder: Path) -> None:
         '    nordwind_region: str = Field(default="eu", description="where Nordwind stores")\n'
         "    nordwind_page_size: int = Field(default=50, ge=1, le=500)\n",
     )
-    _replace(
-        settings,
-        "from fastapi import Depends, Request\n",
-        "from fastapi import Depends, Request\nfrom pydantic import Field\n",
-    )
+    # Since 0.4.0 the seed has a field itself.
+    if "from pydantic import Field\n" not in settings.read_text("utf-8"):
+        _replace(
+            settings,
+            "from fastapi import Depends, Request\n",
+            "from fastapi import Depends, Request\nfrom pydantic import Field\n",
+        )
 
 
 def _extend_configuration(folder: Path) -> None:

@@ -11,10 +11,12 @@ from collections.abc import Mapping
 from http import HTTPStatus
 from typing import ClassVar
 
+import asyncpg
 from fastapi import FastAPI, Request, Response
 from fastapi.encoders import jsonable_encoder
 from fastapi.exceptions import RequestValidationError
-from sqlalchemy.exc import DBAPIError, IntegrityError
+from fastapi.routing import iter_route_contexts
+from sqlalchemy.exc import DBAPIError, IntegrityError, StatementError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.orm.exc import StaleDataError
 from starlette.exceptions import HTTPException
@@ -99,6 +101,12 @@ class Conflict(Problem):
     status = 409
 
 
+class PreconditionFailed(Problem):
+    """The resource is no longer what the caller has read (RFC 9110 §15.5.13)."""
+
+    status = 412
+
+
 class ContentTooLarge(Problem):
     """The request's body is larger than the service accepts."""
 
@@ -109,6 +117,12 @@ class Unprocessable(Problem):
     """The request is well formed, and its content is not acceptable."""
 
     status = 422
+
+
+class PreconditionRequired(Problem):
+    """The caller must say which state of the resource the request is about (RFC 6585 §3)."""
+
+    status = 428
 
 
 class ServiceUnavailable(Problem):
@@ -158,7 +172,7 @@ def add_exception_handlers(app: FastAPI) -> None:
     app.add_exception_handler(Problem, _answer_problem)
     app.add_exception_handler(HTTPException, _answer_http_exception)
     app.add_exception_handler(RequestValidationError, _answer_validation_error)
-    app.add_exception_handler(DBAPIError, _answer_database_error)
+    app.add_exception_handler(StatementError, _answer_database_error)
     app.add_exception_handler(PoolTimeoutError, _answer_database_error)
     app.add_exception_handler(StaleDataError, _answer_database_error)
     app.add_exception_handler(TimeoutError, _answer_database_error)
@@ -176,24 +190,32 @@ def problem_from_database_error(error: Exception) -> Problem | None:
     if isinstance(error, TimeoutError):
         # asyncpg's own limit: the server did not even end the statement when its time was over.
         return GatewayTimeout("The database took too long.")
+    if isinstance(error, StatementError) and isinstance(error.orig, ValueError | OverflowError):
+        # A type could not even hand the value on: a time without its zone, or beyond the calendar.
+        return _Refused()
     if not isinstance(error, DBAPIError):
         return None
+    if error.orig and isinstance(error.orig.__cause__, asyncpg.InvalidCachedStatementError):
+        # A migration has changed the table; the next attempt asks for the new plan.
+        return ServiceUnavailable("The database was changed meanwhile; try again.")
     state = str(getattr(error.orig, "sqlstate", None) or "")
     match state[:2]:
         case "23" if state == "23505":
             return _duplicate(error)
-        case "23" if state in {"23503", "23P01"}:
+        case "23" if state in {"23001", "23503", "23P01"}:
             return Conflict("The request contradicts what other resources refer to.")
-        case "23" | "22":
-            return Unprocessable("The database refuses a value of the request.")
+        case "22" | "23" | "44" | "54":
+            # 54000: a value is too long for an index. 22000 is the driver's too, for what it could
+            # not even write: half a surrogate pair, or 2**31 for an integer.
+            return _Refused()
         case "40":
             return ServiceUnavailable("Another request was in the way; try again.")
-        case "08" | "53":
+        case "08" | "53" | "58":
             return DatabaseUnavailable()
-        case "25" if state == "25006":
-            # The primary has become a replica; the pool will find the new one.
+        case "25" if state in {"25006", "25P03"}:
+            # The primary has become a replica, or the server has ended a session that did nothing.
             return DatabaseUnavailable()
-        case "57" if state == "57014":
+        case "57" | "25" if state in {"57014", "25P04"}:
             return GatewayTimeout("The database took too long.")
         case "57":
             return DatabaseUnavailable()
@@ -202,11 +224,20 @@ def problem_from_database_error(error: Exception) -> Problem | None:
     return DatabaseUnavailable() if error.connection_invalidated else None
 
 
+class _Refused(Unprocessable):
+    """A value that the schema has let through, and the database has not."""
+
+    def __init__(self) -> None:
+        super().__init__("The database refuses a value of the request.")
+
+
 def _duplicate(error: DBAPIError) -> Conflict:
     # PostgreSQL's DETAIL line repeats the values. The columns are enough, and public already.
     detail = str(getattr(error.orig, "detail", None) or "")
-    if isinstance(error, IntegrityError) and (key := re.match(r"Key \(([\w, ]+)\)=", detail)):
-        return Conflict(f"There is one already with this {key[1]}.", fields=[*key[1].split(", ")])
+    if isinstance(error, IntegrityError) and (key := re.match(r'Key \(([\w", ]+)\)=', detail)):
+        # A column that is called like a word of SQL stands there in quotes.
+        columns = key[1].replace('"', "")
+        return Conflict(f"There is one already with this {columns}.", fields=[*columns.split(", ")])
     return Conflict("There is one already.")
 
 
@@ -216,9 +247,11 @@ async def _answer_problem(_connection: HTTPConnection, error: Exception) -> Resp
     return error.response()
 
 
-async def _answer_http_exception(_request: Request, error: Exception) -> Response:
+async def _answer_http_exception(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)  # noqa: S101
     problem = Problem(headers=error.headers)
+    if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED and (methods := _methods(request)):
+        problem.headers["Allow"] = ", ".join(methods)
     problem.status = error.status_code
     # Starlette fills an absent detail with the status's phrase, which the title says already.
     if isinstance(error.detail, str):
@@ -227,6 +260,16 @@ async def _answer_http_exception(_request: Request, error: Exception) -> Respons
         # FastAPI lets it be any JSON; RFC 9457 §3.1.4 wants a string in this place.
         problem.members = {"errors": jsonable_encoder(error.detail)}
     return problem.response()
+
+
+def _methods(request: Request) -> list[str]:
+    """Return what the request's path allows (RFC 9110 §10.2.1); a route knows only its own."""
+    path = request.scope["path"].removeprefix(request.scope.get("root_path", ""))
+    allowed: set[str] = set()
+    for route in iter_route_contexts(request.app.routes):
+        if route.methods and route.path_regex.match(path):
+            allowed |= route.methods
+    return sorted(allowed)
 
 
 async def _answer_validation_error(_request: Request, error: Exception) -> Response:
@@ -243,7 +286,7 @@ async def _answer_database_error(_request: Request, error: Exception) -> Respons
     problem = problem_from_database_error(error)
     if problem is None:
         raise error
-    if problem.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+    if isinstance(problem, _Refused) or problem.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         logger.warning("Database error answered with %s: %s", problem.status, _summary(error))
     return problem.response()
 
@@ -258,8 +301,9 @@ def _phrase(status: int) -> str:
 
 def _summary(error: Exception) -> str:
     """Return the kind of error without the statement's values, which do not belong in a log."""
-    state = getattr(getattr(error, "orig", None), "sqlstate", None)
-    return f"{type(error).__name__} {state or ''}".rstrip()
+    cause = getattr(error, "orig", None)
+    reason = getattr(cause, "sqlstate", None) or ("" if cause is None else type(cause).__name__)
+    return f"{type(error).__name__} {reason}".rstrip()
 
 
 def _encodable(part: str | int) -> str | int:

@@ -1,9 +1,12 @@
 """The API's description of itself, where FastAPI's own would be wrong about this service."""
 
 from collections.abc import Callable
+from http import HTTPStatus
 from typing import Any
 
 from fastapi import FastAPI
+
+from app.core.etag import IF_MATCH_PATTERN
 
 _PROBLEM = {
     "type": "object",
@@ -25,6 +28,16 @@ _PROBLEM_RESPONSE = {
     "content": {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}},
 }
 
+_HEADERS = {
+    "ETag": {
+        "description": "The state of the resource, for If-Match",
+        "schema": {"type": "string"},
+    },
+    "Location": {
+        "description": "Where the resource is",
+        "schema": {"type": "string", "format": "uri-reference"},
+    },
+}
 
 # A route that nobody needs a token for says so: ``@router.get("/status", openapi_extra=PUBLIC)``.
 # A test walks every route, and wants either this or a token.
@@ -45,7 +58,9 @@ def describe_problems(app: FastAPI, sso_issuer: str) -> Callable[[], dict[str, A
         for section in ("paths", "webhooks"):
             for item in document.get(section, {}).values():
                 for operation in item.values():
-                    _describe_errors(operation["responses"])
+                    _describe_if_match(operation)
+                    _describe_errors(operation)
+                _describe_etag(item)
         schemas = components.setdefault("schemas", {})
         schemas["Problem"] = _PROBLEM
         for replaced in ("HTTPValidationError", "ValidationError"):
@@ -59,8 +74,56 @@ def describe_problems(app: FastAPI, sso_issuer: str) -> Callable[[], dict[str, A
     return openapi
 
 
-def _describe_errors(responses: dict[str, Any]) -> None:
+def _if_match(operation: dict[str, Any]) -> dict[str, Any] | None:
+    """Return the operation's parameter If-Match."""
+    parameters: list[dict[str, Any]] = operation.get("parameters", [])
+    named = (it for it in parameters if (it["in"], it["name"].lower()) == ("header", "if-match"))
+    return next(named, None)
+
+
+def _describe_if_match(operation: dict[str, Any]) -> None:
+    """Say that the header is required: FastAPI is not told, or it would answer 422 and not 428."""
+    if parameter := _if_match(operation):
+        parameter["name"] = "If-Match"
+        parameter["required"] = True
+        parameter["schema"] = {"type": "string", "pattern": IF_MATCH_PATTERN}
+        parameter["example"] = "*"
+
+
+def _describe_etag(item: dict[str, Any]) -> None:
+    """Say where the ETag that If-Match wants comes from, and where a new resource is."""
+    versioned = any(_if_match(operation) for operation in item.values())
+    for operation in item.values():
+        for status, response in operation["responses"].items():
+            if status == "201":
+                response.setdefault("headers", {}).update(_HEADERS)
+            elif status == "200" and versioned:
+                response.setdefault("headers", {})["ETag"] = _HEADERS["ETag"]
+
+
+def _describe_errors(operation: dict[str, Any]) -> None:
     """Replace FastAPI's 422 by the problem document; what a route declares itself stays."""
+    responses: dict[str, Any] = operation["responses"]
     if responses.get("422", {}).get("content") == _FASTAPI_422:
         del responses["422"]
     responses.setdefault("default", _PROBLEM_RESPONSE)
+    for status in _expected_statuses(operation):
+        description = HTTPStatus(status).phrase
+        responses.setdefault(str(status), _PROBLEM_RESPONSE | {"description": description})
+
+
+def _expected_statuses(operation: dict[str, Any]) -> list[int]:
+    """Return the errors that follow from what the operation asks for, beside those of any."""
+    expected: list[int] = []
+    parameters = operation.get("parameters", [])
+    if operation.get("security"):
+        expected += [401, 403]
+    if any(parameter["in"] == "path" for parameter in parameters):
+        expected += [404]
+    if "requestBody" in operation:
+        expected += [409, 413]
+    if _if_match(operation):
+        expected += [412, 428]
+    if parameters or "requestBody" in operation:
+        expected += [422]
+    return sorted(expected)

@@ -1,43 +1,145 @@
 """The bases of request and response bodies, and the bounded types that they are made of."""
 
 import re
-from typing import Annotated
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, StringConstraints
+from email_validator import EmailNotValidError, validate_email
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+)
 from pydantic_core import PydanticCustomError
 
-# PostgreSQL stores no NUL and UTF-8 has no lone surrogates. The others are invisible, break a line,
-# or turn the text around, and nobody means to type them.
-_UNPRINTABLE = r"\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ufeff\ud800-\udfff"
-_NOT_IN_A_TEXT = re.compile(f"[{_UNPRINTABLE}]")
-_NOT_IN_A_LINE = re.compile(f"[{_UNPRINTABLE}\t\n\u2028\u2029]")
+# PostgreSQL stores no NUL. The others are invisible, break a line, or turn the text around, and
+# nobody means to type them. The classes are written so that every dialect of regular expressions
+# reads them alike: they are part of the API's description.
+_UNPRINTABLE = r"\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ufeff"
+_BREAKS = r"\t\n\u2028\u2029"
+_SPACES = r" \xa0\u1680\u2000-\u200a\u202f\u205f\u3000"
+# UTF-8, and so PostgreSQL, has no half of a surrogate pair; a description cannot even name one.
+_NOT_IN_A_TEXT = re.compile(rf"[{_UNPRINTABLE}\ud800-\udfff]")
+_NOT_IN_A_LINE = re.compile(rf"[{_UNPRINTABLE}{_BREAKS}\ud800-\udfff]")
+_A_TEXT = f"^(?![{_SPACES}{_BREAKS}]*$)[^{_UNPRINTABLE}]+$"
+_A_LINE = f"^(?![{_SPACES}]*$)[^{_UNPRINTABLE}{_BREAKS}]+$"
+# RFC 5321 §4.5.3.1.3, without the angle brackets.
+_EMAIL_LENGTH = 254
+_A_DAY = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
+_A_MOMENT = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d[\d:.,]*([Zz]|[+-][\d:]+)", re.ASCII)
 
 
 def _text(value: str) -> str:
     if _NOT_IN_A_TEXT.search(value):
         raise PydanticCustomError("string_unprintable", "Control characters are not accepted")
-    return value
+    return _trimmed(value)
 
 
 def _line(value: str) -> str:
     if _NOT_IN_A_LINE.search(value):
         raise PydanticCustomError("string_not_a_line", "One line without control characters")
-    return value
+    return _trimmed(value)
+
+
+def _trimmed(value: str) -> str:
+    if not (trimmed := value.strip()):
+        raise PydanticCustomError("string_too_short", "It is empty")
+    return trimmed
+
+
+def _address(value: str) -> str:
+    try:
+        if len(value) > _EMAIL_LENGTH:
+            raise EmailNotValidError
+        # Pydantic's EmailStr would also read "Somebody else <name@example.com>".
+        address = validate_email(value, check_deliverability=False)
+    except EmailNotValidError:
+        raise PydanticCustomError("email", "Write it as name@example.com") from None
+    return address.normalized.lower()
+
+
+def _written_day(value: object) -> object:
+    return value if isinstance(value, date) else _written(value, _A_DAY)
+
+
+def _written_moment(value: object) -> object:
+    return value if isinstance(value, datetime) else _written(value, _A_MOMENT)
+
+
+def _written(value: object, form: re.Pattern[str]) -> str:
+    # Pydantic would take a number, and one in quotes too, for seconds since 1970.
+    if isinstance(value, str) and form.fullmatch(value):
+        return value
+    raise PydanticCustomError("string_type", "Write it as a string, as ISO 8601 does")
+
+
+def _hundredths(value: Decimal) -> Decimal:
+    # As the column shows it: 1.50 for 1.5, and no negative zero.
+    return value.quantize(Decimal("0.01")) + 0
 
 
 type ShortText = Annotated[
     str,
-    StringConstraints(min_length=1, max_length=255, strip_whitespace=True),
+    Field(min_length=1, max_length=255, json_schema_extra={"pattern": _A_LINE}),
     AfterValidator(_line),
 ]
 """A line of text that fits a column of 255 characters: a name, a title, a number on paper."""
 
 type LongText = Annotated[
     str,
-    StringConstraints(min_length=1, max_length=10_000, strip_whitespace=True),
+    Field(min_length=1, max_length=10_000, json_schema_extra={"pattern": _A_TEXT}),
     AfterValidator(_text),
 ]
 """Text of several lines, 10,000 characters at most: a description, a comment."""
+
+
+type Email = Annotated[str, Field(json_schema_extra={"format": "email"}), AfterValidator(_address)]
+"""An address, in lower case, because no provider of mail tells the cases apart."""
+
+type Integer = Annotated[int, Field(strict=True, ge=-(2**31), le=2**31 - 1)]
+"""A whole number that fits an integer column; neither "1" nor 1.0 nor true."""
+
+type IntegerInQuery = Annotated[int, Field(ge=-(2**31), le=2**31 - 1)]
+"""The same in a query, where everything is text."""
+
+type Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
+"""A number that fits a double precision column, and is one: not "1", not infinity."""
+
+type Amount = Annotated[
+    Decimal, Field(max_digits=14, decimal_places=2), AfterValidator(_hundredths)
+]
+"""A decimal number that fits a numeric(14, 2) column: money, hours. Answers show it as a string."""
+
+type Boolean = Annotated[bool, Field(strict=True)]
+"""True or false, and not "yes" or 1."""
+
+type Day = Annotated[date, BeforeValidator(_written_day)]
+"""A day, written as 2026-11-22."""
+
+type Moment = Annotated[
+    AwareDatetime,
+    BeforeValidator(_written_moment),
+    # A day from the ends of the calendar, so that no time zone leads beyond them.
+    Field(ge=datetime(1, 1, 2, tzinfo=UTC), le=datetime(9999, 12, 30, tzinfo=UTC)),
+]
+"""A point in time with its zone, written as 2026-11-22T12:43:00Z."""
+
+
+def omittable() -> Any:  # noqa: ANN401 - it stands for a value of any type, as Field() does
+    """Return the default of a member that an update may leave out.
+
+    It is None, which no caller can send unless the type says so: ``name: ShortText =
+    omittable()`` refuses a null. ``changes()`` has what was sent.
+    """
+    return Field(default=None, json_schema_extra=_drop_default)
+
+
+def _drop_default(schema: dict[str, Any]) -> None:
+    schema.pop("default", None)
 
 
 class RequestSchema(BaseModel):
@@ -49,6 +151,10 @@ class RequestSchema(BaseModel):
         allow_inf_nan=False,
         hide_input_in_errors=True,
     )
+
+    def changes(self) -> dict[str, Any]:
+        """Return the members that the caller has sent."""
+        return self.model_dump(exclude_unset=True)
 
 
 class ResponseSchema(BaseModel):

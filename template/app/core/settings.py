@@ -166,6 +166,20 @@ class DatabaseSettings(BaseSettings):
     database_statement_timeout: float = Field(default=7, gt=0, le=3600)
     database_command_timeout: float = Field(default=8, gt=0, le=3600)
 
+    database_pgbouncer: bool = Field(
+        default=False,
+        description="whether the URLs of the database lead to PgBouncer, in transaction mode",
+    )
+    database_replica_url: Annotated[DatabaseUrl | None, NoDecode] = Field(
+        default=None,
+        description="a replica that may serve what only reads, as postgresql://... too",
+    )
+    database_replica_max_lag: float = Field(
+        default=10,
+        gt=0,
+        description="a replica that is further behind serves nothing; inf for any distance",
+    )
+
     @model_validator(mode="after")
     def _timeouts_are_ordered(self) -> Self:
         ordered = (
@@ -177,6 +191,46 @@ class DatabaseSettings(BaseSettings):
             raise ValueError(
                 "DATABASE_LOCK_TIMEOUT < DATABASE_STATEMENT_TIMEOUT < DATABASE_COMMAND_TIMEOUT "
                 "must hold, or the server's own message is lost"
+            )
+        return self
+
+
+class MigrationSettings(DatabaseSettings):
+    """What migrations read, and the service does not need to know."""
+
+    migration_database_url: Annotated[DatabaseUrl | None, NoDecode] = Field(
+        default=None,
+        description="the database as its owner, and not through a pooler, instead of DATABASE_URL",
+    )
+    migration_lock_timeout: float = Field(
+        default=3,
+        gt=0,
+        le=3600,
+        description="how long a migration, and whoever queues behind it, waits for a table",
+    )
+    migration_wait_timeout: float = Field(
+        default=600,
+        gt=0,
+        le=86400,
+        description="how long migrations wait for another migrator, or for a table, altogether",
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_url_is_enough(cls, values: dict[str, object]) -> dict[str, object]:
+        # What only migrates need not know the service's own URL.
+        if own := values.get("migration_database_url"):
+            return {"database_url": own} | values
+        return values
+
+    @model_validator(mode="after")
+    def _migrations_do_not_share_a_connection(self) -> Self:
+        # The lock that keeps migrators apart belongs to a connection of the server, and behind
+        # PgBouncer each transaction has another one.
+        if self.database_pgbouncer and self.migration_database_url is None:
+            raise ValueError(
+                "MIGRATION_DATABASE_URL must name the database itself where DATABASE_PGBOUNCER "
+                "is set, because migrations cannot go through a pooler"
             )
         return self
 

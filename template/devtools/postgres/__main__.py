@@ -69,6 +69,8 @@ def _run(profile: Profile, root: Path, program: list[str]) -> int:
         lease, server = take_lease(profile, root)
         ensure_database(server, DEVELOPMENT_DATABASE)
         environment["DATABASE_URL"] = server.url(DEVELOPMENT_DATABASE)
+        # One in .env belongs to another database.
+        environment["MIGRATION_DATABASE_URL"] = environment["DATABASE_URL"]
         os.set_inheritable(lease, True)
     try:
         if sys.platform == "win32":

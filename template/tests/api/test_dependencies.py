@@ -50,6 +50,6 @@ async def test_a_caller_whom_the_service_knows_is_the_current_user(
     caller: httpx2.AsyncClient, bearer: Bearer
 ) -> None:
     alice = {"username": "alice", "email": "alice@example.com"}
-    await caller.post("/api/v1/user/", json=alice, headers=bearer())
+    await caller.post("/api/v1/user/", json=alice, headers=bearer(scope="user:write"))
     response = await caller.get("/email", headers=bearer(username="alice"))
     assert response.json() == "alice@example.com"

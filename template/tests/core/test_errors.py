@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 import asyncpg
 import httpx2
 import pytest
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI
 from fastapi.exceptions import HTTPException as FastAPIHTTPException
 from pydantic import BaseModel
 from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
@@ -155,6 +155,31 @@ async def test_the_framework_s_own_errors_are_problems_too(
     assert "detail" not in response.json()
 
 
+async def test_a_method_that_is_not_allowed_is_told_all_that_are() -> None:
+    """RFC 9110 §10.2.1; the framework would name those of the first route alone."""
+    items = APIRouter()
+
+    @items.get("/{item}")
+    @items.delete("/{item}")
+    async def one(item: int) -> None: ...
+
+    @items.patch("/{item:int}")
+    async def change(item: int) -> None: ...
+
+    app = FastAPI()
+    add_exception_handlers(app)
+    app.include_router(items, prefix="/items")
+    async with httpx2.AsyncClient(
+        transport=httpx2.ASGITransport(app), base_url="http://test"
+    ) as client:
+        response = await client.put("/items/1")
+        other = await client.put("/items/x")
+
+    assert response.status_code == 405
+    assert response.headers["allow"] == "DELETE, GET, PATCH"
+    assert other.headers["allow"] == "DELETE, GET"
+
+
 @pytest.mark.parametrize(
     ("body", "location", "kind"),
     [
@@ -197,6 +222,9 @@ async def test_a_bug_is_a_500_that_tells_the_log_and_not_the_caller(
         (asyncpg.ExclusionViolationError("x"), 409),
         (asyncpg.CheckViolationError("x"), 422),
         (asyncpg.NumericValueOutOfRangeError("x"), 422),
+        (asyncpg.DataError("x"), 422),
+        (asyncpg.WithCheckOptionViolationError("x"), 422),
+        (asyncpg.ProgramLimitExceededError("x"), 422),
         (asyncpg.SerializationError("x"), 503),
         (asyncpg.DeadlockDetectedError("x"), 503),
         (asyncpg.LockNotAvailableError("x"), 503),
@@ -204,13 +232,23 @@ async def test_a_bug_is_a_500_that_tells_the_log_and_not_the_caller(
         (asyncpg.ConnectionDoesNotExistError("x"), 503),
         (asyncpg.AdminShutdownError("x"), 503),
         (asyncpg.ReadOnlySQLTransactionError("x"), 503),
+        (asyncpg.IdleInTransactionSessionTimeoutError("x"), 503),
+        (asyncpg.DiskFullError("x"), 503),
+        (asyncpg.PostgresIOError("x"), 503),
+        (asyncpg.CrashShutdownError("x"), 503),
         (asyncpg.QueryCanceledError("x"), 504),
+        (asyncpg.TransactionTimeoutError("x"), 504),
     ],
 )
 def test_an_sqlstate_decides_what_the_caller_learns(error: Exception, status: int) -> None:
     problem = problem_from_database_error(DBAPIError("SELECT", {}, error))
     assert problem is not None
     assert problem.status == status
+
+
+def test_another_statement_that_the_database_does_not_support_is_a_bug() -> None:
+    error = DBAPIError("SELECT", {}, asyncpg.FeatureNotSupportedError("x"))
+    assert problem_from_database_error(error) is None
 
 
 def test_a_connection_that_broke_is_unavailable_even_without_an_sqlstate() -> None:

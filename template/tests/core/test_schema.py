@@ -1,14 +1,34 @@
 """The bounded types that bodies are made of."""
 
+import json
+import re
+from datetime import UTC, date, datetime
+
 import pytest
 from pydantic import ValidationError
 
-from app.core.schema import LongText, RequestSchema, ShortText
+from app.core.schema import (
+    Boolean,
+    Day,
+    Email,
+    Integer,
+    LongText,
+    Moment,
+    Number,
+    RequestSchema,
+    ShortText,
+)
 
 
 class Body(RequestSchema):
     title: ShortText = "title"
     text: LongText = "text"
+    email: Email = "a@example.com"
+    number: Integer = 0
+    ratio: Number = 0
+    done: Boolean = False
+    day: Day = date(2026, 11, 22)
+    moment: Moment = datetime(2026, 11, 22, tzinfo=UTC)
 
 
 @pytest.mark.parametrize("title", ["a", "Ünïcödé 漢字 👩‍👩‍👧", "x" * 255, "  trimmed  "])
@@ -50,3 +70,116 @@ def test_what_is_no_text_is_refused(text: str) -> None:
 def test_an_unknown_member_is_refused() -> None:
     with pytest.raises(ValidationError):
         Body.model_validate({"titel": "misspelt"})
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["x", " x ", "", " ", "\u3000", "a\nb", "a\x00", "\ufeff", "a\u202eb", "\u200b", "é" * 9],
+)
+@pytest.mark.parametrize("member", ["title", "text"])
+def test_the_description_has_the_pattern_of_what_is_accepted(member: str, text: str) -> None:
+    definitions = Body.model_json_schema()["$defs"]
+    pattern = definitions[{"title": "ShortText", "text": "LongText"}[member]]["pattern"]
+    try:
+        Body.model_validate({member: text})
+    except ValidationError:
+        assert not re.search(pattern, text)
+    else:
+        assert re.search(pattern, text)
+
+
+@pytest.mark.parametrize(
+    "email", ["a@example.com", "A.b+c@EXAMPLE.com", "a@b\u00fccher.example", "\u00fc@example.com"]
+)
+def test_an_address_is_accepted_and_lowered(email: str) -> None:
+    assert Body(email=email).email == email.lower()
+
+
+@pytest.mark.parametrize(
+    "email",
+    [
+        "",
+        "a",
+        "a@",
+        "@b.com",
+        "a@b",
+        "a@@b.com",
+        "a b@c.com",
+        " a@b.com",
+        "a@b.com\n",
+        "a@b.com\x00",
+        "a\ud800@b.com",
+        "Somebody Else <a@b.com>",
+        "a@[127.0.0.1]",
+        '"a b"@c.com',
+        "a@b..com",
+        "a@localhost",
+        "a" * 250 + "@b.com",
+        "a@" + "b." * 125 + "com",
+        "a@b.com" * 100_000,
+    ],
+    ids=lambda email: ascii(email)[:20],
+)
+def test_what_is_no_address_is_refused(email: str) -> None:
+    with pytest.raises(ValidationError):
+        Body(email=email)
+
+
+@pytest.mark.parametrize(
+    ("member", "value"),
+    [
+        ("number", "2147483648"),
+        ("number", "-2147483649"),
+        ("number", "1.0"),
+        ("number", "1e3"),
+        ("number", '"1"'),
+        ("number", "true"),
+        ("number", "null"),
+        ("ratio", '"1"'),
+        ("ratio", "true"),
+        ("ratio", "1e400"),
+        ("done", "1"),
+        ("done", '"true"'),
+        ("day", "1"),
+        ("day", '"1763769600"'),
+        ("day", '"2026-02-30"'),
+        ("day", '"2026-11-22T00:00:00"'),
+        ("day", '"0000-01-01"'),
+        ("day", '"10000-01-01"'),
+        ("moment", "1763769600"),
+        ("moment", '"1763769600"'),
+        ("moment", '"2026-11-22"'),
+        ("moment", '"2026-11-22T12:43:00"'),
+        ("moment", '"2026-11-22T25:00:00Z"'),
+        ("moment", '"0001-01-01T00:00:00+14:00"'),
+        ("moment", '"9999-12-31T23:59:59-14:00"'),
+        ("moment", '"9999-12-31T23:59:59.999999Z"'),
+    ],
+)
+def test_a_value_that_a_column_or_a_reader_would_misunderstand_is_refused(
+    member: str, value: str
+) -> None:
+    """As FastAPI validates a body: as Python values, which json has read."""
+    with pytest.raises(ValidationError):
+        Body.model_validate(json.loads(f'{{"{member}": {value}}}'))
+
+
+@pytest.mark.parametrize(
+    ("member", "value"),
+    [
+        ("number", "2147483647"),
+        ("number", "-0"),
+        ("ratio", "1"),
+        ("ratio", "-0.0"),
+        ("ratio", "1e-400"),
+        ("done", "true"),
+        ("day", '"0001-01-01"'),
+        ("day", '"9999-12-31"'),
+        ("moment", '"2026-11-22T12:43:00Z"'),
+        ("moment", '"2026-11-22T12:43:00.123456+05:30"'),
+        ("moment", '"2026-11-22t12:43:00z"'),
+        ("moment", '"0001-01-02T00:00:00Z"'),
+    ],
+)
+def test_a_value_at_the_end_of_its_range_is_accepted(member: str, value: str) -> None:
+    Body.model_validate(json.loads(f'{{"{member}": {value}}}'))

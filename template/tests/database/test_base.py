@@ -22,10 +22,11 @@ async def _store(session: AsyncSession) -> Note:
 
 def test_keys_sort_by_the_time_of_their_making() -> None:
     before = datetime.now(UTC)
-    keys = [uuid7() for _ in range(100)]
+    keys = [uuid7() for _ in range(10_000)]
 
     assert {(key.version, key.variant) for key in keys} == {(7, "specified in RFC 4122")}
-    assert len(set(keys)) == 100
+    assert len(set(keys)) == len(keys)
+    assert keys == sorted(keys), "those of one millisecond too"
     times = [datetime.fromtimestamp((key.int >> 80) / 1000, UTC) for key in keys]
     assert times == sorted(times)
     assert before - timedelta(milliseconds=1) <= times[0] <= datetime.now(UTC)

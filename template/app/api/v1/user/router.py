@@ -1,12 +1,21 @@
 """The routes of the user resource."""
 
-from fastapi import APIRouter, status
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import APIRouter, Query, Response, Security, status
 
 from app.api.dependencies import OptionalUser
 from app.api.v1.user import service
-from app.api.v1.user.schema import Me, UserCreate, UserRead
-from app.database.session import DbSession
-from app.utils.sso.introspection import CurrentToken
+from app.api.v1.user.schema import Me, UserCreate, UserQuery, UserRead, UserUpdate
+from app.core.etag import IfMatch, set_etag, set_location
+from app.core.pagination import Page
+from app.database.session import DbSession, ReadSession
+from app.utils.sso.introspection import CurrentToken, introspect_token
+from app.utils.sso.introspection_schema import TokenData
+
+UserReader = Annotated[TokenData, Security(introspect_token, scopes=["user:read"])]
+UserWriter = Annotated[TokenData, Security(introspect_token, scopes=["user:write"])]
 
 router = APIRouter()
 
@@ -23,7 +32,50 @@ async def read_me(token: CurrentToken, user: OptionalUser) -> Me:
     )
 
 
+@router.get("/")
+async def list_users(
+    query: Annotated[UserQuery, Query()], _reader: UserReader, session: ReadSession
+) -> Page[UserRead]:
+    """List users, the oldest first."""
+    return Page[UserRead].of(await service.list_users(session, query))
+
+
 @router.post("/", status_code=status.HTTP_201_CREATED)
-async def create_user(data: UserCreate, _token: CurrentToken, session: DbSession) -> UserRead:
+async def create_user(
+    data: UserCreate, _writer: UserWriter, session: DbSession, response: Response
+) -> UserRead:
     """Create a user."""
-    return UserRead.model_validate(await service.create_user(session, data))
+    user = await service.create_user(session, data)
+    set_location(response, user)
+    return UserRead.model_validate(user)
+
+
+@router.get("/{user_id:uuid}")
+async def read_user(
+    user_id: UUID, _reader: UserReader, session: DbSession, response: Response
+) -> UserRead:
+    """Return a user, and the ETag that an update wants."""
+    user = await service.read_user(session, user_id)
+    set_etag(response, user)
+    return UserRead.model_validate(user)
+
+
+@router.patch("/{user_id:uuid}")
+async def update_user(
+    user_id: UUID,
+    data: UserUpdate,
+    if_match: IfMatch,
+    _writer: UserWriter,
+    session: DbSession,
+    response: Response,
+) -> UserRead:
+    """Change what the body names, unless somebody has changed the user."""
+    user = await service.update_user(session, user_id, data, if_match)
+    set_etag(response, user)
+    return UserRead.model_validate(user)
+
+
+@router.delete("/{user_id:uuid}", status_code=status.HTTP_204_NO_CONTENT)
+async def delete_user(user_id: UUID, _writer: UserWriter, session: DbSession) -> None:
+    """Delete a user."""
+    await service.delete_user(session, user_id)

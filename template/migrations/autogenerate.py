@@ -1,0 +1,106 @@
+"""What autogenerate would get wrong by itself: the types that it writes, and the empty revision."""
+
+import logging
+from collections.abc import Iterable
+from typing import Literal
+
+import sqlalchemy as sa
+from alembic.autogenerate.api import AutogenContext
+from alembic.migration import MigrationContext
+from alembic.operations.ops import ExecuteSQLOp, MigrationScript
+from sqlalchemy.dialects.postgresql.base import PGInspector
+from sqlmodel import SQLModel
+from sqlmodel.sql.sqltypes import AutoString, UTCDateTime
+
+logger = logging.getLogger("alembic.env")
+
+
+def render_item(kind: str, item: object, autogen_context: AutogenContext) -> str | Literal[False]:
+    """Write a column's type as a migration can use it: without imports, and without side effects.
+
+    A type of the enumeration's name is made by a statement of its own (see below). Made along
+    with the first table that uses it, it would be missing in the first column that is added, and
+    made twice by a second table.
+    """
+    if kind == "type" and isinstance(item, AutoString):
+        return f"sa.String(length={item.length})" if item.length else "sa.String()"
+    if kind == "type" and isinstance(item, UTCDateTime):
+        return "sa.DateTime(timezone=True)"
+    if kind == "type" and isinstance(item, sa.Enum) and item.native_enum:
+        autogen_context.imports.add("from sqlalchemy.dialects import postgresql")
+        schema = f", schema={item.schema!r}" if item.schema else ""
+        labels = ", ".join(map(repr, item.enums))
+        return f"postgresql.ENUM({labels}, name={item.name!r}{schema}, create_type=False)"
+    return False
+
+
+def complete_revision(
+    context: MigrationContext, _revision: object, directives: list[MigrationScript]
+) -> None:
+    """Add the types of enumerations, and write no file where there is nothing to do."""
+    script = directives[0]
+    # Autogenerate has none for a revision that a person will write.
+    if script.upgrade_ops is None or script.downgrade_ops is None or context.connection is None:
+        return
+    added, taken_back = _enumerations(context.connection)
+    script.upgrade_ops.ops[:0] = added
+    script.downgrade_ops.ops += taken_back
+    # `alembic check` comes here too, with a script that has no message, and needs to keep it.
+    if script.message and script.upgrade_ops.is_empty():
+        directives.clear()
+        logger.warning("The models have not changed: nothing to write.")
+
+
+class _ChangeType(ExecuteSQLOp):
+    """A statement about a type, which `alembic check` may name."""
+
+    def to_diff_tuple(self) -> tuple[str, str]:
+        return "execute", str(self.sqltext)
+
+
+def _enumerations(connection: sa.Connection) -> tuple[list[_ChangeType], list[_ChangeType]]:
+    """Compare the models' enumerations with the database's.
+
+    Returns:
+        What an upgrade begins with, and what a downgrade ends with. PostgreSQL takes no label of
+        a type away again, and rows may have it.
+    """
+    upgrade: list[_ChangeType] = []
+    downgrade: list[_ChangeType] = []
+    quote = connection.dialect.identifier_preparer.quote
+    inspector = sa.inspect(connection)
+    assert isinstance(inspector, PGInspector)  # noqa: S101 - there is no other database
+    existing: dict[tuple[str | None, str], list[str]] = {}
+    for found in inspector.get_enums("*"):
+        existing[found["schema"], found["name"]] = found["labels"]
+        if found["visible"]:
+            existing[None, found["name"]] = found["labels"]
+    for enum in _declared(SQLModel.metadata.tables.values()):
+        name = ".".join(quote(part) for part in (enum.schema, enum.name) if part)
+        labels = existing.get((enum.schema, str(enum.name)))
+        if labels is None:
+            listed = ", ".join(map(_literal, enum.enums))
+            upgrade.append(_ChangeType(f"CREATE TYPE {name} AS ENUM ({listed})"))
+            downgrade.append(_ChangeType(f"DROP TYPE {name}"))
+            continue
+        upgrade += [
+            _ChangeType(f"ALTER TYPE {name} ADD VALUE IF NOT EXISTS {_literal(label)}")
+            for label in enum.enums
+            if label not in labels
+        ]
+    return upgrade, downgrade
+
+
+def _declared(tables: Iterable[sa.Table]) -> list[sa.Enum]:
+    """Return the enumerations that the columns of tables have, each once."""
+    found: dict[tuple[str | None, str | None], sa.Enum] = {}
+    for column in (column for table in tables for column in table.columns):
+        type_ = column.type.item_type if isinstance(column.type, sa.ARRAY) else column.type
+        if isinstance(type_, sa.Enum) and type_.native_enum:
+            found.setdefault((type_.schema, type_.name), type_)
+    return list(found.values())
+
+
+def _literal(label: str) -> str:
+    """Quote a label, and keep a colon from being read as a parameter's."""
+    return "'" + label.replace("'", "''").replace(":", r"\:") + "'"

@@ -1,0 +1,76 @@
+"""A user's password: it goes in, and never comes out."""
+
+import logging
+
+import httpx2
+import pytest
+from pydantic import SecretStr
+from sqlmodel import select
+from sqlmodel.ext.asyncio.session import AsyncSession
+
+from app.core.passwords import verify_password
+from app.database.model.user import User
+from devtools.pytest_plugin import Bearer
+
+PATH = "/api/v1/user/"
+CANARY = "canary horse battery"
+ALICE = {"username": "alice", "email": "alice@example.com"}
+
+
+@pytest.fixture
+def writer(bearer: Bearer) -> dict[str, str]:
+    """The headers of a caller who may change users."""
+    return bearer(scope="user:read user:write") | {"If-Match": "*"}
+
+
+async def password_is(session: AsyncSession, password: str) -> bool:
+    """Whether the one user there is has this password."""
+    user = (await session.exec(select(User).execution_options(populate_existing=True))).one()
+    return await verify_password(SecretStr(password), user.password_hash)
+
+
+async def test_a_password_is_stored_as_its_hash(
+    client: httpx2.AsyncClient, writer: dict[str, str], session: AsyncSession
+) -> None:
+    response = await client.post(PATH, json=ALICE | {"password": CANARY}, headers=writer)
+
+    assert response.status_code == 201
+    assert await password_is(session, CANARY)
+
+
+async def test_a_password_changes_stays_and_goes(
+    client: httpx2.AsyncClient, writer: dict[str, str], session: AsyncSession
+) -> None:
+    created = await client.post(PATH, json=ALICE | {"password": CANARY}, headers=writer)
+    url = PATH + created.json()["id"]
+
+    await client.patch(url, json={"full_name": "Alice"}, headers=writer)
+    assert await password_is(session, CANARY)
+    await client.patch(url, json={"password": "another horse battery"}, headers=writer)
+    assert await password_is(session, "another horse battery")
+    await client.patch(url, json={"password": None}, headers=writer)
+    assert not await password_is(session, "another horse battery")
+
+
+async def test_it_is_nowhere_in_answers_and_logs(
+    client: httpx2.AsyncClient, writer: dict[str, str], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    body = ALICE | {"password": CANARY}
+
+    created = await client.post(PATH, json=body, headers=writer)
+    answers = [
+        created,
+        await client.post(PATH, json=body, headers=writer),
+        await client.post(PATH, json=body | {"password": [CANARY]}, headers=writer),
+        await client.post(PATH, json=body | {"password": CANARY * 20}, headers=writer),
+        await client.get(PATH + created.json()["id"], headers=writer),
+        await client.get(PATH, headers=writer),
+    ]
+
+    assert [answer.status_code for answer in answers] == [201, 409, 422, 422, 200, 200]
+    for answer in answers:
+        assert "canary" not in answer.text
+        assert "password" not in answer.text or answer.status_code == 422
+        assert "argon2" not in answer.text
+    assert "canary" not in caplog.text

@@ -1,0 +1,49 @@
+"""How passwords are kept."""
+
+import asyncio
+import time
+
+import pytest
+from pydantic import SecretStr, TypeAdapter, ValidationError
+
+from app.core.passwords import Password, hash_password, verify_password
+
+PASSWORD = SecretStr("correct horse battery")
+
+
+async def test_a_password_is_known_by_its_hash_and_no_other_is() -> None:
+    hashed = await hash_password(PASSWORD)
+
+    assert hashed.startswith("$argon2id$v=19$m=65536,t=3,p=4$")
+    assert len(hashed) <= 255
+    assert await verify_password(PASSWORD, hashed)
+    assert not await verify_password(SecretStr("correct horse batterz"), hashed)
+
+
+async def test_two_hashes_of_one_password_differ() -> None:
+    assert await hash_password(PASSWORD) != await hash_password(PASSWORD)
+
+
+async def test_the_same_letters_typed_otherwise_are_the_same_password() -> None:
+    hashed = await hash_password(SecretStr("caf\u00e9 correct horse"))
+    assert await verify_password(SecretStr("cafe\u0301 correct horse"), hashed)
+
+
+async def test_who_has_no_password_has_none_that_fits() -> None:
+    assert not await verify_password(PASSWORD, None)
+
+
+async def test_hashing_does_not_hold_up_other_requests() -> None:
+    hashing = asyncio.create_task(hash_password(PASSWORD))
+    longest, before = 0.0, time.monotonic()
+    while not hashing.done():
+        await asyncio.sleep(0)
+        longest, before = max(longest, time.monotonic() - before), time.monotonic()
+    assert longest < 0.05
+
+
+@pytest.mark.parametrize("password", ["", "x" * 11, "x" * 201, "\ud800" * 12, None, 123456789012])
+def test_what_is_no_password_is_refused_without_repeating_it(password: object) -> None:
+    with pytest.raises(ValidationError) as caught:
+        TypeAdapter(Password).validate_python(password)
+    assert caught.value.errors(include_input=False)

@@ -1,0 +1,74 @@
+"""Programs from the packages of Debian, for tests that run the real thing without being root."""
+
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from tests.projects import output, run, succeed
+
+
+class NotInstallable(Exception):
+    """This machine lacks what the packages need; the message is one sentence that says what."""
+
+
+@dataclass(frozen=True)
+class Program:
+    """A program, and the variables with which it finds its libraries."""
+
+    path: Path
+    env: Mapping[str, str]
+
+
+def find_program(path: str, package: str, folder: Path) -> Program:
+    """Return ``/path`` of this machine, or of the package, which is extracted below ``folder``.
+
+    Raises:
+        NotInstallable: There is no apt-get, or it does not find the package.
+    """
+    machine = Path("/") / path
+    if machine.exists():
+        return Program(machine, {})
+    root = folder / "root"
+    if not root.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        _extract(package, folder)
+    libraries = sorted({str(library.parent) for library in root.glob("usr/lib/*/*.so.*")})
+    return Program(root / path, {"LD_LIBRARY_PATH": ":".join(libraries)})
+
+
+def _extract(package: str, folder: Path) -> None:
+    """Download the package, and those that it needs and this machine lacks, and extract them.
+
+    The package manager's own lists may be missing or too old, therefore they are fetched too.
+    """
+    if not shutil.which("apt-get") or not shutil.which("dpkg-deb"):
+        raise NotInstallable("It is a package of Debian, and apt-get or dpkg-deb is not in PATH.")
+    with TemporaryDirectory(dir=folder) as name:
+        scratch = Path(name)
+        for path in ("lists/partial", "cache/archives/partial", "packages", "root"):
+            (scratch / path).mkdir(parents=True)
+        apt_get = [
+            "apt-get",
+            f"--option=Dir::State::Lists={scratch / 'lists'}",
+            f"--option=Dir::Cache={scratch / 'cache'}",
+            "--option=APT::Sandbox::User=",
+            "--option=Acquire::http::Timeout=20",
+        ]
+        # Its status says nothing: a hook of the machine may fail, and a missing list may not.
+        run(*apt_get, "update", cwd=folder)
+        options = ["--simulate", "--no-install-recommends"]
+        plan = run(*apt_get, "install", *options, package, cwd=folder)
+        names = [line.split()[1] for line in plan.stdout.splitlines() if line.startswith("Inst ")]
+        done = run(*apt_get, "download", *names, cwd=scratch / "packages")
+        if not names or done.returncode:
+            lines = output(done if names else plan).splitlines()
+            errors = [line for line in lines if line.startswith("E: ")]
+            raise NotInstallable(
+                f"Its package could not be downloaded ({' '.join(errors)[:300]});"
+                f" `sudo apt-get install {package}` installs it."
+            )
+        for file in (scratch / "packages").iterdir():
+            succeed("dpkg-deb", "--extract", file, scratch / "root", cwd=folder)
+        (scratch / "root").rename(folder / "root")
