@@ -161,7 +161,11 @@ class TestWhileItRuns:
         assert response.status_code == 401
         assert response.headers["WWW-Authenticate"].startswith("Bearer")
 
-    def test_a_user_is_created_once(self, dev: Running, token: str) -> None:
+    def test_a_user_is_created_once(self, dev: Running) -> None:
+        done = dev.project.poe("token", "--scope", "user:write")
+        assert done.returncode == 0, output(done)
+        token = done.stdout.strip()
+
         def create() -> int:
             return http.post(
                 f"http://127.0.0.1:{dev.port}/api/v1/user/",
