@@ -10,7 +10,7 @@ from tests.projects import output, run, succeed
 
 
 class NotInstallable(Exception):
-    """This machine lacks what the packages need; the message is one sentence that says what."""
+    """This machine lacks what a program needs; the message is one sentence that says what."""
 
 
 @dataclass(frozen=True)
@@ -33,15 +33,24 @@ def find_program(path: str, package: str, folder: Path) -> Program:
     root = folder / "root"
     if not root.exists():
         folder.mkdir(parents=True, exist_ok=True)
-        _extract(package, folder)
+        extract(folder, package)
+    return Program(root / path, library_path(root))
+
+
+def library_path(root: Path) -> dict[str, str]:
+    """Return the variable with which programs below ``root`` find its libraries."""
     libraries = sorted({str(library.parent) for library in root.glob("usr/lib/*/*.so.*")})
-    return Program(root / path, {"LD_LIBRARY_PATH": ":".join(libraries)})
+    return {"LD_LIBRARY_PATH": ":".join(libraries)}
 
 
-def _extract(package: str, folder: Path) -> None:
-    """Download the package, and those that it needs and this machine lacks, and extract them.
+def extract(folder: Path, *packages: str) -> None:
+    """Download packages, and those that they need and this machine lacks, into ``folder/root``.
 
-    The package manager's own lists may be missing or too old, therefore they are fetched too.
+    Everything is written below ``folder``, and nothing of it needs to be root. The package
+    manager's own lists may be missing or too old, therefore they are fetched too.
+
+    Raises:
+        NotInstallable: There is no apt-get, or it does not find the packages.
     """
     if not shutil.which("apt-get") or not shutil.which("dpkg-deb"):
         raise NotInstallable("It is a package of Debian, and apt-get or dpkg-deb is not in PATH.")
@@ -59,15 +68,15 @@ def _extract(package: str, folder: Path) -> None:
         # Its status says nothing: a hook of the machine may fail, and a missing list may not.
         run(*apt_get, "update", cwd=folder)
         options = ["--simulate", "--no-install-recommends"]
-        plan = run(*apt_get, "install", *options, package, cwd=folder)
+        plan = run(*apt_get, "install", *options, *packages, cwd=folder)
         names = [line.split()[1] for line in plan.stdout.splitlines() if line.startswith("Inst ")]
         done = run(*apt_get, "download", *names, cwd=scratch / "packages")
         if not names or done.returncode:
             lines = output(done if names else plan).splitlines()
             errors = [line for line in lines if line.startswith("E: ")]
             raise NotInstallable(
-                f"Its package could not be downloaded ({' '.join(errors)[:300]});"
-                f" `sudo apt-get install {package}` installs it."
+                f"It could not be downloaded ({' '.join(errors)[:300]});"
+                f" `sudo apt-get install {' '.join(packages)}` installs it."
             )
         for file in (scratch / "packages").iterdir():
             succeed("dpkg-deb", "--extract", file, scratch / "root", cwd=folder)

@@ -33,6 +33,7 @@ from typing import override
 
 import httpx2
 
+from tests.debian import extract, library_path
 from tests.identity_providers.provider import (
     IdentityProvider,
     Mode,
@@ -41,7 +42,7 @@ from tests.identity_providers.provider import (
 )
 from tests.identity_providers.serving import environment, served
 from tests.processes import free_ports
-from tests.projects import output, run, succeed
+from tests.projects import succeed
 
 # The second one spares us those that would set up a database.
 _PACKAGES = ("glewlwyd", "dbconfig-no-thanks")
@@ -158,7 +159,7 @@ class Glewlwyd(IdentityProvider):
         folder = folder.resolve()
         folder.mkdir(parents=True, exist_ok=True)
         if not _root(folder).exists():
-            _extract_packages(folder)
+            extract(folder, *_PACKAGES)
         root = _root(folder)
         version = succeed(root / _PROGRAM, "--version", cwd=folder, env=_environment(root))
         self.source = f"Debian {version.split()[-1]}"
@@ -198,48 +199,7 @@ def _root(folder: Path) -> Path:
 
 def _environment(root: Path) -> dict[str, str]:
     """Return variables with which the program finds its libraries."""
-    libraries = {str(path.parent) for path in root.glob("usr/lib/*/*.so.*")}
-    return environment(LD_LIBRARY_PATH=":".join(sorted(libraries)))
-
-
-def _extract_packages(folder: Path) -> None:
-    """Download the packages that this machine lacks, and extract them without installing them.
-
-    Everything is written below ``folder``, and nothing of it needs to be root. The package
-    manager's own lists may be missing or too old, therefore they are fetched too.
-
-    Raises:
-        NotInstallable: There is no apt-get, or it does not find the packages.
-    """
-    if not shutil.which("apt-get") or not shutil.which("dpkg-deb"):
-        raise NotInstallable("It is a package of Debian, and apt-get or dpkg-deb is not in PATH.")
-    with TemporaryDirectory(dir=folder) as name:
-        scratch = Path(name)
-        for path in ("lists/partial", "cache/archives/partial", "packages", "root"):
-            (scratch / path).mkdir(parents=True)
-        apt_get = [
-            "apt-get",
-            f"--option=Dir::State::Lists={scratch / 'lists'}",
-            f"--option=Dir::Cache={scratch / 'cache'}",
-            "--option=APT::Sandbox::User=",
-            "--option=Acquire::http::Timeout=20",
-        ]
-        # Its status says nothing: a hook of the machine may fail, and a missing list may not.
-        run(*apt_get, "update", cwd=folder)
-        options = ["--simulate", "--no-install-recommends"]
-        plan = run(*apt_get, "install", *options, *_PACKAGES, cwd=folder)
-        names = [line.split()[1] for line in plan.stdout.splitlines() if line.startswith("Inst ")]
-        done = run(*apt_get, "download", *names, cwd=scratch / "packages")
-        if not names or done.returncode:
-            lines = output(done if names else plan).splitlines()
-            errors = [line for line in lines if line.startswith("E: ")]
-            raise NotInstallable(
-                f"Its packages could not be downloaded ({' '.join(errors)[:300]});"
-                f" `sudo apt-get install {' '.join(_PACKAGES)}` installs them."
-            )
-        for package in (scratch / "packages").iterdir():
-            succeed("dpkg-deb", "--extract", package, scratch / "root", cwd=folder)
-        (scratch / "root").rename(folder / "root")
+    return environment(**library_path(root))
 
 
 def _configure(running: _Running, state: Path) -> None:

@@ -8,11 +8,16 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Literal, Protocol
 
+from tests.debian import NotInstallable
+
+__all__ = [
+    "IdentityProvider",
+    "Mode",
+    "NotInstallable",
+    "RunningIdentityProvider",
+]
+
 type Mode = Literal["introspect", "jwt", "both"]
-
-
-class NotInstallable(Exception):
-    """This machine lacks what the provider needs; the message is one sentence that says what."""
 
 
 class RunningIdentityProvider(Protocol):

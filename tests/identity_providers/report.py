@@ -5,10 +5,12 @@ from collections.abc import Iterable, Mapping
 import pytest
 
 from tests.identity_providers.provider import IdentityProvider, Mode
+from tests.kept_table import KeptTable
 from tests.projects import REPOSITORY
 
-PAGE = REPOSITORY / "docs" / "sso.md"
-BEGIN, END = "<!-- providers:begin -->\n", "<!-- providers:end -->\n"
+KEPT = KeptTable(
+    REPOSITORY / "docs" / "sso.md", "<!-- providers:begin -->\n", "<!-- providers:end -->\n"
+)
 PROPERTY = "identity provider"
 MODES: tuple[Mode, ...] = ("introspect", "jwt", "both")
 
@@ -27,20 +29,6 @@ def table(rows: Iterable[str]) -> str:
         "|---|---|---|---|---|---|",
     ]
     return "".join(f"{line}\n" for line in [*head, *sorted(rows, key=str.lower)])
-
-
-def kept() -> str:
-    """Return the table that ``docs/sso.md`` has."""
-    return PAGE.read_text("utf-8").partition(BEGIN)[2].partition(END)[0]
-
-
-def keep(text: str) -> None:
-    """Write the table into ``docs/sso.md``, between its two marks."""
-    before, begin, rest = PAGE.read_text("utf-8").partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not (begin and end):
-        raise pytest.UsageError(f"{PAGE} lacks {BEGIN.strip()} or {END.strip()}")
-    PAGE.write_text(before + begin + text + end + after, "utf-8")
 
 
 def pytest_terminal_summary(
@@ -68,7 +56,7 @@ def pytest_terminal_summary(
     for reason in sorted(skipped):
         terminalreporter.write_line(f"not tried: {reason}")
     if config.getoption("--write-provider-table"):
-        keep(table(rows))
+        KEPT.write(table(rows))
 
 
 def _by_provider(reports: Iterable[pytest.TestReport]) -> Mapping[str, bool]:

@@ -21,7 +21,7 @@ from tests.identity_providers.provider import (
     NotInstallable,
     RunningIdentityProvider,
 )
-from tests.identity_providers.report import MODES, PROPERTY, kept, row
+from tests.identity_providers.report import KEPT, MODES, PROPERTY, row
 from tests.identity_providers.serving import served
 from tests.processes import free_ports, wait_until
 from tests.projects import Projects, locked
@@ -234,7 +234,7 @@ def test_a_signed_response_is_accepted(machine: Machine, run: Run, name: str) ->
 def test_the_documentation_has_the_row_of_each_provider_that_was_tried(machine: Machine) -> None:
     for name, provider in PROVIDERS.items():
         machine.start(name)
-        assert verdicts(row(provider)) in [verdicts(line) for line in kept().splitlines()], (
+        assert verdicts(row(provider)) in [verdicts(line) for line in KEPT.read().splitlines()], (
             "run: uv run pytest tests/identity_providers --write-provider-table"
         )
 

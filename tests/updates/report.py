@@ -11,10 +11,12 @@ from dataclasses import asdict, dataclass
 
 import pytest
 
+from tests.kept_table import KeptTable
 from tests.projects import REPOSITORY
 
-PAGE = REPOSITORY / "docs" / "update.md"
-BEGIN, END = "<!-- table:begin -->\n", "<!-- table:end -->\n"
+KEPT = KeptTable(
+    REPOSITORY / "docs" / "update.md", "<!-- table:begin -->\n", "<!-- table:end -->\n"
+)
 PROPERTY = "update"
 
 type RecordProperty = Callable[[str, object], None]
@@ -60,19 +62,8 @@ def table(updates: Iterable[tuple[Update, bool]]) -> list[str]:
 
 def kept_rows() -> set[tuple[str, str]]:
     """Return the release and the kind of project of each row of ``docs/update.md``."""
-    kept = PAGE.read_text("utf-8").partition(BEGIN)[2].partition(END)[0]
-    cells = [line.strip("| ").split(" | ") for line in kept.splitlines()[2:]]
+    cells = [line.strip("| ").split(" | ") for line in KEPT.read().splitlines()[2:]]
     return {(row[0], row[1]) for row in cells}
-
-
-def keep(lines: Iterable[str]) -> None:
-    """Write the table into ``docs/update.md``, between its two marks."""
-    text = PAGE.read_text("utf-8")
-    before, begin, rest = text.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not (begin and end):
-        raise pytest.UsageError(f"{PAGE} lacks {BEGIN.strip()} or {END.strip()}")
-    PAGE.write_text(before + begin + "\n".join([*lines, ""]) + end + after, "utf-8")
 
 
 def pytest_terminal_summary(
@@ -96,7 +87,8 @@ def pytest_terminal_summary(
     for line in table(updates):
         terminalreporter.write_line(line)
     if config.getoption("--write-update-table"):
-        keep(table((update, passed) for update, passed in updates if update.settled))
+        settled = table((update, passed) for update, passed in updates if update.settled)
+        KEPT.write("".join(f"{line}\n" for line in settled))
 
 
 def _order(update: Update) -> tuple[bool, list[int], str]:
