@@ -11,8 +11,9 @@ import tempfile
 import tomllib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Self
 
 import copier
 
@@ -160,6 +161,14 @@ class Project:
     def program(self, name: str) -> Path:
         """Return the path of a command of the shared environment."""
         return Path(self.env["UV_PROJECT_ENVIRONMENT"]) / "bin" / name
+
+    def with_own_environment(self, folder: Path) -> Self:
+        """Return the project with a virtual environment that no other project uses.
+
+        ``uv run`` adds what is missing in the shared one, but ``uv sync`` also removes what this
+        project doesn't need, under the feet of the tests that run at the same time.
+        """
+        return replace(self, env={**self.env, "UV_PROJECT_ENVIRONMENT": str(folder)})
 
     def database_folder(self) -> Path:
         """Return the folder of the project's databases, which root keeps elsewhere."""

@@ -148,12 +148,10 @@ class TestOnAnotherPython:
         tmp_path_factory: pytest.TempPathFactory,
     ) -> None:
         version = answers["python_version"]
-        project = each_project(answers)
-        environment = dict(project.env) | {
-            "UV_PROJECT_ENVIRONMENT": str(tmp_path_factory.getbasetemp() / f"venv-{version}")
-        }
-        found = run(*uv(), "python", "find", version, cwd=project.folder, env=environment)
+        environment = tmp_path_factory.getbasetemp() / f"venv-{version}"
+        project = each_project(answers).with_own_environment(environment)
+        found = run(*uv(), "python", "find", version, cwd=project.folder, env=project.env)
         if found.returncode != 0:
             pytest.skip(f"this machine has no Python {version}")
-        done = run(*project.uv_run("poe", "test", "--quiet"), cwd=project.folder, env=environment)
+        done = project.poe("test", "--quiet")
         assert done.returncode == 0, output(done)

@@ -112,7 +112,7 @@ def runner(template: Path, tmp_path: Path, make_project: Callable[[Answers], Pro
     commit(releases, "The next release")
     succeed("git", "tag", NEXT_RELEASE, cwd=releases)
 
-    project = make_project({"template_updates": "workflow"})
+    project = make_project({"template_updates": "workflow"}).with_own_environment(tmp_path / "venv")
     answers = project.folder / ".copier-answers.yml"
     text = answers.read_text("utf-8")
     answers.write_text(text.replace(str(template), str(releases)), "utf-8")

@@ -64,6 +64,7 @@ class TestALivedInProject:
         server.migrate(project, "what the template brings" if whole else None)
         assert_lints(project)
         if whole:
+            project = project.with_own_environment(tmp_path / "venv")
             succeed(*uv(), "sync", "--quiet", cwd=project.folder, env=project.env)
             assert_passes(project, "check")
             assert_tests_pass(project)

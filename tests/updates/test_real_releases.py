@@ -75,6 +75,7 @@ class TestFromEachRelease:
         server.migrate(project, "what the template brings")
         assert_lints(project)
         if whole:
+            project = project.with_own_environment(tmp_path / "venv")
             succeed(*uv(), "sync", "--quiet", cwd=project.folder, env=project.env)
             assert_passes(project, "check")
             assert_tests_pass(project)
