@@ -5,6 +5,7 @@ import time
 from http import HTTPStatus
 
 import httpx2
+from pydantic import ValidationError
 
 from app.core.settings import CoreSettings
 from app.utils.sso.client_authentication import ClientAuthentication
@@ -80,6 +81,8 @@ class IntrospectionEndpoint:
         members = await self._signed_members(reply) if self._signed else _members(reply)
         try:
             return TokenData.read(members, self._names)
+        except ValidationError as error:
+            raise Unreachable(f"{reply.status} with {_wrong_members(error)}") from None
         except (ValueError, OverflowError, RecursionError):
             raise Unreachable(f"{reply.status} with {_UNREADABLE}") from None
 
@@ -114,6 +117,12 @@ def _members(reply: Reply) -> dict[str, object]:
         return parse_object(reply.body)
     except (ValueError, OverflowError, RecursionError):
         raise Unreachable(f"{reply.status} with {_UNREADABLE}") from None
+
+
+def _wrong_members(error: ValidationError) -> str:
+    # Their names are RFC 7662's and may be logged; what they hold may not.
+    names = dict.fromkeys(str(details["loc"][0]) for details in error.errors())
+    return f"a response whose {', '.join(names)} RFC 7662 does not allow"
 
 
 def _raise_for_status(reply: Reply) -> None:

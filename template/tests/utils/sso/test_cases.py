@@ -644,3 +644,14 @@ class TestUntrustworthyReply:
 
         provider.faults = Faults()
         assert (await get(caller, token)).status_code == 200, "nothing is remembered"
+
+    async def test_the_log_names_the_members_that_are_wrong(
+        self, caller: httpx2.AsyncClient, provider: RunningProvider, log: Log
+    ) -> None:
+        override(provider, username=5, exp="tomorrow", aud=["app", None])
+
+        assert_unavailable(await get(caller, provider.mint()))
+
+        trouble = "200 with a response whose username, aud, exp RFC 7662 does not allow"
+        said = f"The identity provider does not answer as it should: {trouble}"
+        assert log.lines() == [("ERROR", said)]
