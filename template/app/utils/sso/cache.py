@@ -18,6 +18,9 @@ _ENTRIES = 10_000
 _INACTIVE_SECONDS = 10
 _UNANSWERED_SECONDS = 5
 
+# Another replica's clock may be a little ahead; an entry from further on is not trusted.
+_CLOCK_SKEW_SECONDS = 5
+
 INACTIVE = TokenData(active=False)
 
 
@@ -43,6 +46,14 @@ class Entry:
         """Return when it is ``seconds`` old, or the token ends if that is earlier."""
         end = self.given_at + seconds
         return end if self.data.exp is None else min(end, self.data.exp)
+
+    def serves(self, seconds: float) -> bool:
+        """Whether it is at most ``seconds`` old, and the token has not ended.
+
+        One of the future is of no known age: the clock was set back.
+        """
+        now = time.time()
+        return self.given_at - _CLOCK_SKEW_SECONDS <= now < self.serves_until(seconds)
 
 
 class SharedCache(Protocol):
@@ -73,14 +84,14 @@ class TokenCache:
     def fresh(self, key: bytes) -> TokenData | None:
         """Return the response about a token, if it need not be asked for again."""
         entry = self._active.get(key)
-        if entry is not None and time.time() < entry.serves_until(self._fresh_seconds):
+        if entry is not None and entry.serves(self._fresh_seconds):
             return entry.data
         return INACTIVE if key in self._inactive else None
 
     def stale(self, key: bytes) -> TokenData | None:
         """Return the last response about an active token, while the provider is down."""
         entry = self._active.get(key)
-        return None if entry is None else entry.data
+        return entry.data if entry is not None and entry.serves(self._kept_seconds) else None
 
     def is_unanswered(self, key: bytes) -> bool:
         """Whether the provider has just failed at this token, and at no other."""

@@ -5,6 +5,8 @@ import json
 import math
 import re
 import ssl
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import NoReturn
@@ -14,7 +16,7 @@ import httpx2
 from app.core.settings import CoreSettings
 from app.utils.sso.faults import Unreachable
 
-DEADLINE_SECONDS = 5
+_DEADLINE_SECONDS = 5
 _CONNECT_SECONDS = 1
 _MAX_BODY_BYTES = 64 * 1024
 
@@ -51,7 +53,7 @@ def create_client(settings: CoreSettings) -> httpx2.AsyncClient:
     """
     return httpx2.AsyncClient(
         verify=_tls(settings),
-        timeout=httpx2.Timeout(DEADLINE_SECONDS, connect=_CONNECT_SECONDS),
+        timeout=httpx2.Timeout(_DEADLINE_SECONDS, connect=_CONNECT_SECONDS),
         headers={"Accept": "application/json", "Accept-Encoding": "identity"},
         follow_redirects=False,
         # A cookie would tie all calls together, and an odd one would make each later call fail.
@@ -81,6 +83,20 @@ def _tls(settings: CoreSettings) -> ssl.SSLContext | bool:
     return context
 
 
+@asynccontextmanager
+async def deadline() -> AsyncIterator[None]:
+    """Give what is asked inside, in however many calls, five seconds altogether.
+
+    Raises:
+        Unreachable: They are over.
+    """
+    try:
+        async with asyncio.timeout(_DEADLINE_SECONDS):
+            yield
+    except TimeoutError as error:
+        raise Unreachable(type(error).__name__) from error
+
+
 async def fetch(client: httpx2.AsyncClient, request: httpx2.Request) -> Reply:
     """Send the request; once more where the connection failed, which a restart may explain.
 
@@ -89,12 +105,12 @@ async def fetch(client: httpx2.AsyncClient, request: httpx2.Request) -> Reply:
     """
     try:
         # The client's own timeout is for each chunk: a body that trickles would outlive it.
-        async with asyncio.timeout(DEADLINE_SECONDS):
+        async with deadline():
             try:
                 return await _fetch_once(client, request)
             except (httpx2.NetworkError, httpx2.RemoteProtocolError):
                 return await _fetch_once(client, request)
-    except (TimeoutError, httpx2.HTTPError, httpx2.InvalidURL) as error:
+    except (httpx2.HTTPError, httpx2.InvalidURL) as error:
         raise Unreachable(type(error).__name__) from error
 
 

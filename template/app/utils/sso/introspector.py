@@ -171,8 +171,7 @@ class Introspector:
         if self._shared_cache is None:
             return None
         entry = await self._shared_cache.get(key, self._names)
-        fresh_seconds = self._settings.token_cache_seconds
-        if entry is None or time.time() >= entry.serves_until(fresh_seconds):
+        if entry is None or not entry.serves(self._settings.token_cache_seconds):
             return None
         CACHE_LOOKUPS.add(1, {"result": "shared"})
         return entry

@@ -14,7 +14,7 @@ from app.core.settings import CoreSettings
 from app.utils.sso.discovery import Discovery
 from app.utils.sso.errors import ProviderMisconfigured, ProviderUnavailable
 from app.utils.sso.faults import Misconfigured, Unreachable
-from app.utils.sso.fetch import fetch, parse_object
+from app.utils.sso.fetch import deadline, fetch, parse_object
 from app.utils.sso.flight import SingleFlight
 from app.utils.sso.sparing import SparingLog
 
@@ -150,12 +150,18 @@ class ProviderKeys:
 
     async def _fetch(self) -> None:
         try:
-            documents = await self._read()
+            # One deadline for all of it: discovery may take several calls, each with its own.
+            async with deadline():
+                documents = await self._read()
+            self._documents, self._keys = documents, {}
+            if not documents:
+                # Those of before are withdrawn, and no token is to blame that there are none.
+                raise Unreachable("200 with an empty set of keys")
         except (Unreachable, Misconfigured) as fault:
             self._fault = fault
             self._log.error("The identity provider's keys cannot be fetched: %s", fault)
         else:
-            self._documents, self._keys, self._fault = documents, {}, None
+            self._fault = None
             self._fetched_at = time.monotonic()
         finally:
             self._tried_at = time.monotonic()

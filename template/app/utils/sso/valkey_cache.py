@@ -34,8 +34,6 @@ _TIMEOUT_SECONDS = 0.25
 _REST_SECONDS = 5
 _CONNECTIONS = 50
 _NONCE_BYTES = 12
-# Another replica's clock may be a little ahead; an entry from further on is not trusted.
-_CLOCK_SKEW_SECONDS = 5
 
 
 class ValkeyCache:
@@ -96,7 +94,7 @@ class ValkeyCache:
             # From a release that wrote otherwise, with other credentials, or forged.
             self._log.warning("The token cache holds an entry that is not ours; it is not used")
             return None
-        return Entry(data, given_at) if given_at <= time.time() + _CLOCK_SKEW_SECONDS else None
+        return Entry(data, given_at)
 
 
 @asynccontextmanager
@@ -104,7 +102,7 @@ async def open_valkey_cache(settings: CoreSettings) -> AsyncIterator[ValkeyCache
     """Hold the connections to the server of ``TOKEN_CACHE_URL`` open; none is made before use.
 
     Raises:
-        SystemExit: The URL is not one of a Valkey server.
+        SystemExit: The URL is not one of a Valkey server, or has an option that there is none of.
     """
     assert settings.token_cache_url is not None  # noqa: S101 - open_shared_cache() asks first
     try:
@@ -116,10 +114,15 @@ async def open_valkey_cache(settings: CoreSettings) -> AsyncIterator[ValkeyCache
             socket_connect_timeout=_TIMEOUT_SECONDS,
             retry=Retry(NoBackoff(), 0),
         )
-    except ValueError:
+        # What is kept is no text, whatever the URL asks for.
+        pool.connection_kwargs["decode_responses"] = False
+        # It connects to nothing yet, and an option of the URL that is none is found out now.
+        pool.connection_class(**pool.connection_kwargs)
+    except (ValueError, TypeError, ValkeyError):
         raise SystemExit(
             "The service cannot start: write TOKEN_CACHE_URL as "
-            "valkey://user:password@host:6379/0, or valkeys:// for TLS."
+            "valkey://user:password@host:6379/0, or valkeys:// for TLS, without options that the "
+            "package valkey does not understand."
         ) from None
     client = Valkey.from_pool(pool)
     try:

@@ -164,8 +164,7 @@ class TestTheDeadline:
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:
         """Discovery is one look-up: those who wait for it do not queue up for one each."""
-        for module in ("fetch", "endpoint"):
-            monkeypatch.setattr(f"app.utils.sso.{module}.DEADLINE_SECONDS", 0.1)
+        monkeypatch.setattr("app.utils.sso.fetch._DEADLINE_SECONDS", 0.1)
         provider.faults = Faults(endpoints=frozenset({"discovery"}), latency=30)
         async with serve(settings) as caller:
             begin = time.monotonic()

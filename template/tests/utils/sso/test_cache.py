@@ -53,6 +53,28 @@ class TestItsTime:
         clock.ahead = 61
         assert_refused(await get(caller, token))
 
+    async def test_a_clock_that_is_set_back_does_not_lengthen_it(
+        self, settings: Settings, serve: Serve, provider: RunningProvider, clock: Clock
+    ) -> None:
+        for stale_seconds in (0, 3600):
+            stale = settings.model_copy(update={"token_cache_stale_seconds": stale_seconds})
+            async with serve(stale) as caller:
+                token = provider.mint(expires_in=86400)
+                clock.ahead = 7200
+                assert (await get(caller, token)).status_code == 200
+                provider.revoke(token)
+                clock.ahead = 0
+                assert_refused(await get(caller, token))
+
+    async def test_another_replicas_clock_may_be_a_little_ahead(
+        self, clock: Clock, settings: Settings
+    ) -> None:
+        memory = TokenCache(settings)
+        for ahead, known in ((4, True), (6, False)):
+            key, data = str(ahead).encode(), TokenData(active=True)
+            memory.keep(key, Entry(data, clock.time() + ahead))
+            assert (memory.fresh(key) is not None) is known
+
     async def test_an_inactive_token_is_remembered_for_ten_seconds(
         self, caller: httpx2.AsyncClient, provider: RunningProvider, clock: Clock
     ) -> None:

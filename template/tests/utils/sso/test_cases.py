@@ -376,8 +376,7 @@ class TestProviderUnreachable:
         faults: dict[str, float],
     ) -> None:
         assert (await get(caller, provider.mint())).status_code == 200
-        for module in ("fetch", "endpoint"):
-            monkeypatch.setattr(f"app.utils.sso.{module}.DEADLINE_SECONDS", 0.1)
+        monkeypatch.setattr("app.utils.sso.fetch._DEADLINE_SECONDS", 0.1)
         provider.faults = Faults.model_validate(faults)
 
         begin = time.monotonic()

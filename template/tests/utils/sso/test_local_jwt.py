@@ -492,6 +492,7 @@ class TestTheKeys:
             {"drop_claims": ["keys"]},
             {"override_claims": {"keys": {}}},
             {"override_claims": {"keys": None}},
+            {"override_claims": {"keys": []}},
         ],
         ids=str,
     )
@@ -519,6 +520,18 @@ class TestTheKeys:
         clock.ahead += 6
         assert (await get(caller, provider.mint(format="jwt"))).status_code == 200
 
+    async def test_a_provider_that_hangs_at_the_start_is_a_503_within_one_deadline(
+        self,
+        caller: httpx2.AsyncClient,
+        provider: RunningProvider,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        """It is not one for each document, and another one for the keys."""
+        monkeypatch.setattr("app.utils.sso.fetch._DEADLINE_SECONDS", 0.2)
+        provider.faults = Faults(endpoints=frozenset({"discovery"}), latency=30)
+        assert_unavailable(await get(caller, provider.mint(format="jwt")))
+        assert provider.discovery_calls == 1
+
     async def test_a_provider_that_cannot_be_reached_is_a_503(
         self, local: Settings, serve: Serve, provider: RunningProvider
     ) -> None:
@@ -543,6 +556,23 @@ class TestTheKeys:
             clock.ahead += 601
             token = provider.mint(format="jwt", exp=int(clock.time()) + 60)
             assert (await get(caller, token)).status_code == 200
+
+    async def test_a_set_that_is_empty_withdraws_them_and_blames_no_token(
+        self, caller: httpx2.AsyncClient, provider: RunningProvider, clock: Clock, log: Log
+    ) -> None:
+        """Nobody can have signed with no key: a 401 would log everybody out."""
+        assert (await get(caller, provider.mint(format="jwt"))).status_code == 200
+        provider.faults = Faults(endpoints=_JWKS, override_claims={"keys": []})
+        clock.ahead += 601
+        for _ in range(3):
+            assert_unavailable(await get(caller, provider.mint(format="jwt")))
+        [(level, text)] = log.lines()
+        assert level == "ERROR"
+        assert "an empty set" in text
+
+        provider.faults = Faults()
+        clock.ahead += 6
+        assert (await get(caller, provider.mint(format="jwt"))).status_code == 200
 
     async def test_nobody_waits_for_a_provider_that_hangs_while_they_serve(
         self, caller: httpx2.AsyncClient, provider: RunningProvider, clock: Clock

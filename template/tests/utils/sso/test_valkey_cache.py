@@ -228,8 +228,29 @@ class TestALostServer:
                 assert await accepted(caller, bearer())
 
 
-async def test_a_url_of_something_else_stops_the_start(settings: Settings) -> None:
-    wrong = settings.model_copy(update={"token_cache_url": SecretStr("http://canary@cache")})
+async def test_text_is_not_what_is_read_whatever_the_url_asks_for(
+    settings: Settings, serve: Serve, server: ValkeyServer, provider: RunningProvider
+) -> None:
+    url = SecretStr(f"valkey://127.0.0.1:{server.port}/0?decode_responses=True")
+    asking = settings.model_copy(update={"token_cache_url": url})
+    headers = {"Authorization": f"Bearer {provider.mint()}"}
+    for _ in range(2):
+        async with serve(asking) as caller:
+            assert await accepted(caller, headers)
+    assert provider.introspection_calls == 1
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://canary@cache",
+        "valkey://:canary@cache/0?family=4",
+        "valkey://:canary@cache/0?ssl_cert_reqs=none",
+        "valkey://:canary@cache/0?protocol=9",
+    ],
+)
+async def test_a_url_of_something_else_stops_the_start(settings: Settings, url: str) -> None:
+    wrong = settings.model_copy(update={"token_cache_url": SecretStr(url)})
     with pytest.raises(SystemExit) as caught:
         async with open_valkey_cache(wrong):
             pass
