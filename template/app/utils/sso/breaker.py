@@ -81,7 +81,7 @@ class CircuitBreaker:
         except Throttled as fault:
             self._throttle(fault)
         except Unreachable as fault:
-            await self._count(fault)
+            self._count(fault)
         except (Misconfigured, Troubled) as fault:
             return await self._blame(fault)
         self._recover()
@@ -134,8 +134,12 @@ class CircuitBreaker:
         raise ProviderUnavailable(left)
 
     def _hold(self, state: State, seconds: float) -> None:
+        until = time.monotonic() + seconds
+        if until < self._held_until:
+            # A late reply to a call from before: what holds calls back for longer has come since.
+            return
         self._state = state
-        self._held_until = time.monotonic() + seconds
+        self._held_until = until
         if state is not State.THROTTLED:
             self._must_prove_itself = True
         BREAKER_STATE.set(state.value)
@@ -162,12 +166,12 @@ class CircuitBreaker:
         self._log.error("The identity provider cannot be asked about tokens: %s", fault)
         raise ProviderMisconfigured from None
 
-    async def _count(self, fault: Unreachable) -> NoReturn:
+    def _count(self, fault: Unreachable) -> NoReturn:
         self._note_outage(fault)
         self._failures += 1
         if self._failures >= _FAILURES_TO_OPEN:
-            await self.probe()
-            # It is healthy: what failed has to do with the tokens.
+            # The next caller sends a canary: this one may have waited for the whole deadline.
+            self._must_prove_itself = True
         raise ProviderUnavailable from None
 
     async def _blame(self, fault: Misconfigured | Troubled) -> TokenData:

@@ -1,6 +1,5 @@
 """Finding the provider's endpoints from its issuer."""
 
-import asyncio
 import logging
 import time
 from collections.abc import Iterator
@@ -12,14 +11,13 @@ import httpx2
 from pydantic import BaseModel, ConfigDict
 
 from app.core.settings import CoreSettings
-from app.utils.sso.faults import Misconfigured, ProviderFault, Unreachable
-from app.utils.sso.fetch import fetch, parse_object
-
-logger = logging.getLogger(__name__)
+from app.utils.sso.faults import Misconfigured, Unreachable
+from app.utils.sso.fetch import deadline, fetch, parse_object
+from app.utils.sso.flight import SingleFlight
+from app.utils.sso.sparing import SparingLog
 
 _FRESH_SECONDS = 3600
-# After a failed attempt the last good document serves on; trying at every request would make
-# each of them wait for the provider's time-out.
+# After a failed attempt the last good document serves on, and is not tried for at every request.
 _RETRY_SECONDS = 10
 
 
@@ -61,21 +59,22 @@ def metadata_urls(issuer: str) -> Iterator[str]:
 
 
 class Discovery:
-    """One endpoint of the issuer, found at first need and kept for an hour.
+    """One endpoint of the issuer, found at first need and looked up again after an hour.
 
-    Concurrent callers share one look-up, and an outage of the provider leaves the last good
-    answer in use.
+    Concurrent callers share one look-up. Once there is an answer, nobody waits for the next one,
+    and an outage of the provider leaves the last good one in use.
     """
 
     def __init__(self, client: httpx2.AsyncClient, settings: CoreSettings, need: Need) -> None:
         self._client = client
         self._settings = settings
         self._need: Need = need
-        self._lock = asyncio.Lock()
+        self._log = SparingLog(logging.getLogger(__name__))
+        # A look-up is nobody's own: a caller who gives up must not end it.
+        self._look_ups = SingleFlight[None, str]()
         self._endpoint: str | None = None
+        self._is_doubtful = False
         self._look_up_at = 0.0
-        self._tried_at = float("-inf")
-        self._fault: ProviderFault | None = None
 
     async def endpoint(self) -> str:
         """Return the URL of the endpoint.
@@ -84,31 +83,35 @@ class Discovery:
             Unreachable: No document could be read, now or before.
             Misconfigured: The documents name another issuer, or no such endpoint.
         """
-        if self._endpoint is not None and time.monotonic() < self._look_up_at:
-            return self._endpoint
-        asked_at = time.monotonic()
-        async with self._lock:
-            # Those who waited for a look-up that failed do not each wait for another one.
-            if self._fault is not None and self._tried_at >= asked_at and self._endpoint is None:
-                raise self._fault.with_traceback(None)
-            if self._endpoint is None or time.monotonic() >= self._look_up_at:
-                await self._renew()
-            assert self._endpoint is not None  # noqa: S101 - _renew() raises otherwise
-            return self._endpoint
+        if self._endpoint is None or self._is_doubtful:
+            return await self._look_ups.ask(None, self._renew)
+        if time.monotonic() >= self._look_up_at:
+            self._look_ups.start(None, self._renew)
+        return self._endpoint
 
-    async def _renew(self) -> None:
+    def doubt(self) -> None:
+        """Look the endpoint up before it is used again, because it is not there any more."""
+        self._is_doubtful = True
+
+    async def close(self) -> None:
+        """Break off what is being looked up."""
+        await self._look_ups.close()
+
+    async def _renew(self) -> str:
         try:
-            self._endpoint = await self._look_up()
+            async with deadline():
+                self._endpoint = await self._look_up()
         except (Unreachable, Misconfigured) as fault:
-            self._fault, self._tried_at = fault, time.monotonic()
-            self._look_up_at = time.monotonic() + _RETRY_SECONDS
             if self._endpoint is None:
                 raise
-            logger.warning(
+            self._look_up_at = time.monotonic() + _RETRY_SECONDS
+            self._log.warning(
                 "Discovery failed (%s); the last known %s stays in use", fault, self._need
             )
         else:
             self._look_up_at = time.monotonic() + _FRESH_SECONDS
+        self._is_doubtful = False
+        return self._endpoint
 
     async def _look_up(self) -> str:
         documents = 0

@@ -18,6 +18,7 @@ from app.utils.sso.metrics import INTROSPECTION_DURATION
 
 # RFC 6749 §5.2: the errors that are about us and not about the token.
 _CLIENT_ERRORS = ("invalid_client", "unauthorized_client")
+_NOT_THERE = (HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED)
 _SIGNED = "application/token-introspection+jwt"
 _UNREADABLE = "a body that is no introspection response"
 
@@ -65,6 +66,10 @@ class IntrospectionEndpoint:
             INTROSPECTION_DURATION.record(duration, {"outcome": outcome})
         return data
 
+    async def close(self) -> None:
+        """Break off what is being looked up."""
+        await self._discovery.close()
+
     async def _ask(self, token: str) -> TokenData:
         endpoint = self._configured or await self._discovery.endpoint()
         form = {"token": token, "token_type_hint": "access_token"} | self._authentication.fields()
@@ -73,6 +78,8 @@ class IntrospectionEndpoint:
             headers["Accept"] = _SIGNED
         request = self._client.build_request("POST", endpoint, data=form, headers=headers)
         reply = await fetch(self._client, request)
+        if reply.status in _NOT_THERE:
+            self._discovery.doubt()
         _raise_for_status(reply)
         members = await self._signed_members(reply) if self._signed else _members(reply)
         try:
@@ -129,7 +136,7 @@ def _raise_for_status(reply: Reply) -> None:
             raise Misconfigured(_credentials(reply.status))
         case HTTPStatus.BAD_REQUEST if _error_code(reply.body) in _CLIENT_ERRORS:
             raise Misconfigured(_credentials(reply.status))
-        case HTTPStatus.NOT_FOUND | HTTPStatus.METHOD_NOT_ALLOWED:
+        case status if status in _NOT_THERE:
             raise Misconfigured(f"there is no introspection endpoint at its URL ({reply.status})")
         case HTTPStatus.TOO_MANY_REQUESTS:
             raise Throttled(reply.retry_after)

@@ -55,9 +55,9 @@ class Introspector:
         self._names = ClaimNames(settings.sso_subject_claim, settings.sso_roles_claim)
         self._keys = ProviderKeys(client, settings)
         self._local = LocalJwt(self._keys, settings, self._names)
-        endpoint = IntrospectionEndpoint(client, settings, self._keys, self._names)
+        self._endpoint = IntrospectionEndpoint(client, settings, self._keys, self._names)
         self._breaker = CircuitBreaker(
-            endpoint.ask, distrustful=settings.environment == "production"
+            self._endpoint.ask, distrustful=settings.environment == "production"
         )
         self._judge = Judge(settings)
         self._cache = TokenCache(settings)
@@ -110,6 +110,7 @@ class Introspector:
         """Break off what is being asked."""
         await self._flights.close()
         await self._breaker.close()
+        await self._endpoint.close()
         await self._keys.close()
 
     async def _find_out(self, key: bytes, token: str) -> TokenData:

@@ -106,6 +106,7 @@ class ProviderKeys:
     async def close(self) -> None:
         """Break off what is being fetched."""
         await self._fetches.close()
+        await self._discovery.close()
 
     def _may_fetch(self) -> bool:
         pause = _RETRY_SECONDS if self._fault is not None else _COOLDOWN_SECONDS
@@ -169,6 +170,8 @@ class ProviderKeys:
     async def _read(self) -> list[JWKDict]:
         url = self._configured or await self._discovery.endpoint()
         reply = await fetch(self._client, self._client.build_request("GET", url))
+        if reply.status == HTTPStatus.NOT_FOUND:
+            self._discovery.doubt()
         if reply.status != HTTPStatus.OK:
             raise Unreachable(f"{reply.status} for the keys")
         try:

@@ -9,7 +9,7 @@ import pytest
 from app.settings import Settings
 from app.utils.sso.introspector import Introspector, ProviderHealth
 from devtools.provider import Faults, RunningProvider
-from tests.utils.sso.assertions import Log, assert_refused, assert_unavailable, get
+from tests.utils.sso.assertions import Log, assert_refused, assert_unavailable, get, until
 from tests.utils.sso.conftest import Clock, Open, Serve
 
 
@@ -25,7 +25,7 @@ class TestTheBreaker:
         [
             # Each failure is checked by a canary.
             ({"status": 500}, 10),
-            # A reply that cannot be trusted is a failure by itself; the last is checked.
+            # A reply that cannot be trusted is a failure by itself; the next call is a canary.
             ({"body": "html"}, 6),
         ],
         ids=str,
@@ -39,7 +39,7 @@ class TestTheBreaker:
         calls: int,
     ) -> None:
         provider.faults = Faults.model_validate(faults)
-        await fail(caller, provider, 5)
+        await fail(caller, provider, 6)
         assert provider.introspection_calls == calls
 
         for _ in range(20):
@@ -120,6 +120,20 @@ class TestTheBreaker:
         await asyncio.gather(*(get(caller, provider.mint()) for _ in range(30)))
         assert provider.introspection_calls - before == 1
 
+    async def test_a_late_reply_does_not_shorten_a_hold(
+        self, caller: httpx2.AsyncClient, provider: RunningProvider
+    ) -> None:
+        provider.faults = Faults(status=429, retry_after="1", latency=0.2)
+        late = asyncio.create_task(get(caller, provider.mint()))
+        await until(lambda: provider.introspection_calls == 1)
+        provider.faults = Faults(status=429, retry_after="60")
+        await fail(caller, provider, 1)
+
+        assert (await late).headers["retry-after"] == "1"
+        response = await get(caller, provider.mint())
+        assert int(response.headers["retry-after"]) > 50
+        assert provider.introspection_calls == 2
+
 
 class TestTheLog:
     async def test_an_outage_is_one_line_and_its_end_another(
@@ -173,6 +187,20 @@ class TestTheDeadline:
             ):
                 assert_unavailable(response)
             assert time.monotonic() - begin < 5
+
+    async def test_who_has_waited_for_it_does_not_wait_for_a_canary_too(
+        self,
+        caller: httpx2.AsyncClient,
+        provider: RunningProvider,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        """Two deadlines are as long as a request may take at all."""
+        assert (await get(caller, provider.mint())).status_code == 200
+        monkeypatch.setattr("app.utils.sso.fetch._DEADLINE_SECONDS", 0.1)
+        provider.faults = Faults(latency=30)
+        for response in await asyncio.gather(*(get(caller, provider.mint()) for _ in range(20))):
+            assert_unavailable(response)
+        assert provider.introspection_calls == 21
 
 
 class TestHealth:

@@ -1,18 +1,23 @@
 """Finding the provider's endpoints."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 
 import httpx2
 import pytest
+from pydantic import JsonValue
 
 from app.settings import Settings
-from app.utils.sso import discovery
 from app.utils.sso.discovery import Discovery, Need, metadata_urls
 from app.utils.sso.faults import Misconfigured, Unreachable
 from devtools.provider import Faults, ProviderConfig, RunningProvider, running_provider
+from devtools.provider.faults import Endpoint
 from devtools.pytest_plugin import Bearer
-from tests.utils.sso.conftest import Serve
+from tests.utils.sso.assertions import Log, assert_unavailable, get, until
+from tests.utils.sso.conftest import Clock, Serve
+
+_DISCOVERY: frozenset[Endpoint] = frozenset({"discovery"})
 
 
 @pytest.fixture
@@ -50,6 +55,19 @@ async def test_many_callers_share_one_look_up(
     )
 
     assert len(endpoints) == 1
+    assert provider.discovery_calls == 1
+
+
+async def test_a_caller_who_leaves_does_not_end_the_look_up_of_the_others(
+    http: httpx2.AsyncClient, settings: Settings, provider: RunningProvider
+) -> None:
+    provider.faults = Faults(endpoints=_DISCOVERY, latency=0.2)
+    found = finding(http, settings)
+    one, other = (asyncio.create_task(found.endpoint()) for _ in range(2))
+    await until(lambda: provider.discovery_calls == 1)
+    one.cancel()
+
+    assert await other == f"{provider.issuer}/introspect"
     assert provider.discovery_calls == 1
 
 
@@ -98,18 +116,72 @@ async def test_the_last_good_document_serves_through_an_outage(
     http: httpx2.AsyncClient,
     settings: Settings,
     provider: RunningProvider,
-    monkeypatch: pytest.MonkeyPatch,
+    clock: Clock,
+    log: Log,
 ) -> None:
-    monkeypatch.setattr(discovery, "_FRESH_SECONDS", 0)
     found = finding(http, settings)
     endpoint = await found.endpoint()
+    ours = asyncio.all_tasks()
 
-    provider.faults = Faults(endpoints=frozenset({"discovery"}), status=500)
+    provider.faults = Faults(endpoints=_DISCOVERY, status=500)
+    clock.ahead += 3601
+    for calls in (3, 5, 7):
+        assert await found.endpoint() == endpoint
+        await until(lambda: asyncio.all_tasks() <= ours)
+        assert await found.endpoint() == endpoint
+        assert asyncio.all_tasks() <= ours, "it is not looked up again at every request"
+        assert provider.discovery_calls == calls, "one look-up in ten seconds reads both places"
+        clock.ahead += 11
+    [(level, text)] = log.lines()
+    assert level == "WARNING"
+    assert "stays in use" in text
 
+    provider.faults = Faults()
     assert await found.endpoint() == endpoint
-    asked = provider.discovery_calls
+    await until(lambda: asyncio.all_tasks() <= ours)
+    clock.ahead += 3599
     assert await found.endpoint() == endpoint
-    assert provider.discovery_calls == asked, "it is not asked again at every request"
+    assert provider.discovery_calls == 8
+
+
+async def test_a_renewal_that_hangs_keeps_nobody_waiting(
+    settings: Settings, serve: Serve, provider: RunningProvider, clock: Clock
+) -> None:
+    """The endpoint itself may be well, and another server have the document."""
+    async with serve(settings) as caller:
+        assert (await get(caller, provider.mint())).status_code == 200
+        provider.faults = Faults(endpoints=_DISCOVERY, latency=30)
+        clock.ahead += 3601
+        begin = time.monotonic()
+        for _ in range(3):
+            assert (await get(caller, provider.mint(expires_in=7200))).status_code == 200
+        assert time.monotonic() - begin < 5
+        await until(lambda: provider.discovery_calls == 2)
+
+
+async def test_an_endpoint_that_is_not_there_any_more_is_looked_up_again(
+    settings: Settings, serve: Serve, provider: RunningProvider, clock: Clock
+) -> None:
+    moved: dict[str, JsonValue] = {"introspection_endpoint": f"{provider.issuer}/moved"}
+    provider.faults = Faults(endpoints=_DISCOVERY, override_claims=moved)
+    async with serve(settings) as caller:
+        assert_unavailable(await get(caller, provider.mint()), "sso-misconfigured")
+        provider.faults = Faults()
+        clock.ahead += 31
+        assert (await get(caller, provider.mint())).status_code == 200
+
+
+async def test_keys_that_are_not_there_any_more_are_looked_for_again(
+    settings: Settings, serve: Serve, provider: RunningProvider, clock: Clock
+) -> None:
+    provider.faults = Faults(
+        endpoints=_DISCOVERY, override_claims={"jwks_uri": f"{provider.issuer}/moved"}
+    )
+    async with serve(settings.model_copy(update={"sso_mode": "jwt"})) as caller:
+        assert_unavailable(await get(caller, provider.mint(format="jwt")))
+        provider.faults = Faults()
+        clock.ahead += 6
+        assert (await get(caller, provider.mint(format="jwt"))).status_code == 200
 
 
 async def test_an_endpoint_from_the_settings_needs_no_discovery(
