@@ -3,7 +3,7 @@
 from typing import Annotated
 
 from fastapi import Depends
-from pydantic import ValidationError
+from pydantic import ValidationError, ValidatorFunctionWrapHandler, WrapValidator
 from sqlalchemy.dialects.postgresql import insert
 from sqlmodel import and_, col, or_, select
 from sqlmodel.ext.asyncio.session import AsyncSession
@@ -47,13 +47,21 @@ async def _find_user(session: AsyncSession, token: TokenData) -> User | None:
     return (await session.exec(statement)).first()
 
 
+def _or_none(value: object, handler: ValidatorFunctionWrapHandler) -> object:
+    """Return None for what cannot be stored: nobody is turned away because of it."""
+    try:
+        return handler(value)
+    except ValidationError:
+        return None
+
+
 class _Profile(RequestSchema):
     """What a token must say about somebody who gets a row."""
 
     subject: ShortText
     username: ShortText
     email: Email
-    full_name: ShortText | None
+    full_name: Annotated[ShortText | None, WrapValidator(_or_none)]
 
 
 async def _provision_user(session: AsyncSession, token: TokenData) -> User | None:
@@ -64,7 +72,8 @@ async def _provision_user(session: AsyncSession, token: TokenData) -> User | Non
         profile = _Profile.model_validate(
             {
                 "subject": token.sub,
-                "username": token.username,
+                # JWTs have OpenID Connect's name for it.
+                "username": token.username or token.claim("preferred_username"),
                 "email": token.claim("email"),
                 "full_name": token.claim("name"),
             }

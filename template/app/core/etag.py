@@ -1,6 +1,7 @@
 """Changing a resource without undoing what somebody else has changed (RFC 9110 §13)."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Protocol
 from uuid import UUID
@@ -14,6 +15,8 @@ _TAG = r'(W/)?"([\x21\x23-\x7e]*)"'
 _TAGS = re.compile(rf"{_TAG}(?:[ \t]*,[ \t]*{_TAG})*")
 # The same for the API's description, and * beside it.
 IF_MATCH_PATTERN = rf"^(\*|{_TAG}([ \t]*,[ \t]*{_TAG})*)$"
+_STATE = "The ETag of the resource as it was read, or * for any state"
+OPTIONAL_STATE = f"{_STATE}; without it, any is meant"
 
 
 class Versioned(Protocol):
@@ -40,10 +43,7 @@ class Precondition:
 
 
 def read_precondition(
-    if_match: Annotated[
-        list[str] | None,
-        Header(description="The ETag of the resource as it was read, or * for any state"),
-    ] = None,
+    if_match: Annotated[list[str] | None, Header(description=_STATE)] = None,
 ) -> Precondition:
     """Return what the request says in ``If-Match``.
 
@@ -51,9 +51,32 @@ def read_precondition(
         PreconditionRequired: It says nothing; without it, changes get lost.
         BadRequest: The header is not a list of entity tags.
     """
-    value = ", ".join(line for it in if_match or () if (line := it.strip(" \t")))
+    value = _joined(if_match or ())
     if not value:
         raise PreconditionRequired("Send the resource's ETag in an If-Match header.")
+    return _read(value)
+
+
+def read_optional_precondition(
+    if_match: Annotated[list[str] | None, Header(description=OPTIONAL_STATE)] = None,
+) -> Precondition:
+    """Return what the request says in ``If-Match``, where it need not say anything.
+
+    What it says must hold all the same (RFC 9110 §13.1.1): a route that ignores the header would
+    delete what somebody has just changed.
+
+    Raises:
+        BadRequest: The header is not a list of entity tags.
+    """
+    return Precondition(None) if if_match is None else _read(_joined(if_match))
+
+
+def _joined(lines: Sequence[str]) -> str:
+    """Return the lines of a header as the one line that they mean (RFC 9110 §5.3)."""
+    return ", ".join(line for it in lines if (line := it.strip(" \t")))
+
+
+def _read(value: str) -> Precondition:
     if value == "*":
         return Precondition(None)
     if not _TAGS.fullmatch(value):
@@ -62,6 +85,7 @@ def read_precondition(
 
 
 IfMatch = Annotated[Precondition, Depends(read_precondition)]
+OptionalIfMatch = Annotated[Precondition, Depends(read_optional_precondition)]
 
 
 def set_etag(response: Response, row: Versioned) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 from fastapi import FastAPI
 
-from app.core.etag import IF_MATCH_PATTERN
+from app.core.etag import IF_MATCH_PATTERN, OPTIONAL_STATE
 
 _PROBLEM = {
     "type": "object",
@@ -82,10 +82,10 @@ def _if_match(operation: dict[str, Any]) -> dict[str, Any] | None:
 
 
 def _describe_if_match(operation: dict[str, Any]) -> None:
-    """Say that the header is required: FastAPI is not told, or it would answer 422 and not 428."""
+    """Say where the header is required: FastAPI is not told, or it would answer 422, not 428."""
     if parameter := _if_match(operation):
         parameter["name"] = "If-Match"
-        parameter["required"] = True
+        parameter["required"] = parameter["description"] != OPTIONAL_STATE
         parameter["schema"] = {"type": "string", "pattern": IF_MATCH_PATTERN}
         parameter["example"] = "*"
 
@@ -122,8 +122,8 @@ def _expected_statuses(operation: dict[str, Any]) -> list[int]:
         expected += [404]
     if "requestBody" in operation:
         expected += [409, 413]
-    if _if_match(operation):
-        expected += [412, 428]
+    if if_match := _if_match(operation):
+        expected += [412, 428] if if_match["required"] else [412]
     if parameters or "requestBody" in operation:
         expected += [422]
     return sorted(expected)

@@ -52,6 +52,7 @@ async def with_hash(members: dict[str, Any]) -> dict[str, Any]:
     """Return the members of a body with ``password_hash`` in the place of ``password``.
 
     A password of None takes the user's password away; no ``password`` at all changes nothing.
+    Call it before the session reads: a hash takes a while, and a connection would wait as long.
     """
     if "password" not in members:
         return members

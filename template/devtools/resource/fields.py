@@ -10,6 +10,8 @@ from devtools.resource import ResourceError
 from devtools.resource.names import MAX_LENGTH, words
 
 _NAME = re.compile(r"[a-z][a-z0-9]*(?:_[a-z0-9]+)*")
+# Pydantic warns of a field whose name begins like its own methods.
+_PYDANTIC_S = ("model_dump", "model_validate")
 _MODIFIERS = ("optional", "unique", "index")
 _SUCH_AS = "such as  number:str:unique  due:date?  customer:user"
 
@@ -304,7 +306,7 @@ def check_names(fields: Sequence[Field], taken: Iterable[str]) -> None:
     seen: set[str] = set()
     for field in fields:
         name = field.name
-        if keyword.iskeyword(name) or name in taken:
+        if keyword.iskeyword(name) or name in taken or name.startswith(_PYDANTIC_S):
             raise ResourceError(f'A field cannot be called "{name}": the name has a meaning here.')
         if name in seen:
             raise ResourceError(f'There are two fields called "{name}".')

@@ -8,7 +8,7 @@ from decimal import Decimal
 from importlib import import_module
 from uuid import UUID
 
-from sqlalchemy import Column, Enum, TypeDecorator, Uuid
+from sqlalchemy import Column, Enum, Table, TypeDecorator, Uuid
 from sqlmodel import SQLModel
 
 from devtools.resource import ResourceError
@@ -49,14 +49,19 @@ class Model:
         return self.cls.__module__.rpartition(".")[2]
 
     @property
+    def _table(self) -> Table:
+        table: Table = self.cls.__table__  # type: ignore[attr-defined]
+        return table
+
+    @property
     def table(self) -> str:
-        """The name of the table."""
-        return str(self.cls.__tablename__)
+        """The name of the table, behind that of its schema where it has one."""
+        return self._table.fullname
 
     @property
     def columns(self) -> list[Column[object]]:
         """The columns of the table."""
-        return list(self.cls.metadata.tables[self.table].columns)
+        return list(self._table.columns)
 
     @property
     def has_uuid(self) -> bool:
@@ -67,9 +72,10 @@ class Model:
 
 @dataclass(frozen=True, slots=True)
 class Models:
-    """All of them."""
+    """All of them, and the names of all tables: some have no class, and one is Alembic's."""
 
     models: tuple[Model, ...]
+    tables: frozenset[str] = frozenset()
 
     def resources(self) -> list[str]:
         """Return the words that a relation may name."""
@@ -99,7 +105,7 @@ class Models:
         found: list[Model] = []
         for column in _required(model):
             for key in column.foreign_keys:
-                parent = self.of_table(key.column.table.name)
+                parent = self.of_table(key.column.table.fullname)
                 if parent is None:
                     raise _no_example(model, column)
                 found += self.with_ancestors(parent, (*below, model))
@@ -123,7 +129,10 @@ def read_models() -> Models:
     found = {
         mapper.class_ for mapper in mappers if mapper.class_.__module__.startswith(f"{_PACKAGE}.")
     }
-    return Models(tuple(sorted(map(Model, found), key=lambda model: model.name)))
+    return Models(
+        tuple(sorted(map(Model, found), key=lambda model: model.name)),
+        frozenset({*SQLModel.metadata.tables, "alembic_version"}),
+    )
 
 
 def row_maker(model: Model) -> str:

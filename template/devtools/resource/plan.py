@@ -23,9 +23,12 @@ from devtools.resource.models import Models, read_models
 from devtools.resource.names import Names, read_names
 from devtools.resource.rendering import formatted, identifiers, paths, render_files
 
-# Columns that every table of PostgreSQL has; a word that SQLAlchemy keeps for itself; and what the
-# tests call a field that there is not.
-_RESERVED_FIELDS = {"ctid", "cmax", "cmin", "tableoid", "xmax", "xmin", "registry", "unknown"}
+# Columns that every table of PostgreSQL has; words that SQLAlchemy and SQLModel keep for
+# themselves; and what the tests call a field that there is not.
+_RESERVED_FIELDS = {
+    *("ctid", "cmax", "cmin", "tableoid", "xmax", "xmin"),
+    *("registry", "cls", "unknown"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +62,7 @@ class Plan:
 
         Raises:
             ResourceError: The disk is full, for example.
+            KeyboardInterrupt: Somebody has changed their mind.
         """
         made: list[Path] = []
         try:
@@ -66,9 +70,11 @@ class Plan:
                 _make(self.root / path, text, made)
             if self.listing_after != self.listing_before:
                 table_of_contents.replace(self.root, self.listing_after)
-        except OSError as error:
+        except BaseException as error:
             for new in reversed(made):
                 new.rmdir() if new.is_dir() else new.unlink()
+            if not isinstance(error, OSError):
+                raise
             raise ResourceError(
                 f"{error.filename} cannot be written ({error.strerror}); nothing was."
             ) from error
@@ -137,7 +143,8 @@ def _check_is_new(names: Names, models: Models, root: Path) -> None:
     used = set().union(*in_code.values())
     # The tests have no variable that is called as the resource.
     variables = set().union(*(in_code[path] for path in in_code if path.startswith("app/")))
-    if names.class_name in used or {names.singular, names.plural} & variables:
+    classes = {names.class_name, f"{names.class_name}Read"}
+    if classes & used or {names.singular, names.plural} & variables:
         raise ResourceError(
             f'"{names.singular}" has a meaning of its own in the code: choose another name, such '
             f"as {names.path}-record."
@@ -164,6 +171,8 @@ def _check_models(names: Names, models: Models) -> None:
             raise ResourceError(
                 f"{where}.py has a table {model.table} already: choose another with --table."
             )
+    if names.table in models.tables:
+        raise ResourceError(f"There is a table {names.table} already: choose another with --table.")
 
 
 def _files(folder: Path) -> bool:

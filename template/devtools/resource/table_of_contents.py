@@ -2,6 +2,7 @@
 
 import ast
 import shutil
+from io import StringIO
 from pathlib import Path
 
 from devtools.resource import ResourceError
@@ -54,14 +55,21 @@ def replace(root: Path, text: str) -> None:
 
 def _insert(names: Names, text: str, tree: ast.Module, root: Path) -> str:
     importing, including = lines(names)
-    imports = [node for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom)]
     routers = [node for node in tree.body if _assigns_router(node) or _includes(node)]
+    # What is imported further below would come too late.
+    first = min(map(_end, routers), default=0)
+    imports = [
+        node
+        for node in tree.body
+        if isinstance(node, ast.Import | ast.ImportFrom) and _end(node) <= first
+    ]
     if not imports or not any(map(_assigns_router, routers)):
         raise ResourceError(
             f'{PATH} has no line like "router = APIRouter()" to add to. Add these two to it by '
             f"hand, and run the command again:\n\n{importing}\n{including}"
         )
-    written = text.splitlines(keepends=True)
+    # Python's lines, which neither a form feed nor U+2028 ends, as they would end str.splitlines().
+    written = StringIO(text, newline="").readlines()
     newline = "\r\n" if written[0].endswith("\r\n") else "\n"
     if not written[-1].endswith(newline):
         written[-1] += newline

@@ -11,6 +11,7 @@ from app.core.errors import BadRequest, PreconditionFailed, PreconditionRequired
 from app.core.etag import (
     IF_MATCH_PATTERN,
     Precondition,
+    read_optional_precondition,
     read_precondition,
     set_etag,
     set_location,
@@ -40,6 +41,15 @@ def test_a_change_of_the_state_that_was_read_is_meant(value: str) -> None:
 def test_a_change_of_another_state_is_not(value: str) -> None:
     with pytest.raises(PreconditionFailed):
         read_precondition([value]).check(ROW)
+
+
+def test_where_nothing_need_be_said_what_is_said_holds() -> None:
+    read_optional_precondition(None).check(ROW)
+    read_optional_precondition(['"3"']).check(ROW)
+    with pytest.raises(PreconditionFailed):
+        read_optional_precondition(['"2"']).check(ROW)
+    with pytest.raises(BadRequest):
+        read_optional_precondition([""])
 
 
 @pytest.mark.parametrize("values", [None, [], [""], ["  "], ["", ""]])

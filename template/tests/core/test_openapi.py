@@ -6,7 +6,7 @@ import pytest
 from fastapi import FastAPI, Security
 from fastapi.security import HTTPBearer
 
-from app.core.etag import IfMatch
+from app.core.etag import IfMatch, OptionalIfMatch
 from app.core.openapi import describe_problems
 from app.core.schema import RequestSchema, ShortText
 
@@ -33,6 +33,9 @@ def paths() -> dict[str, Any]:
     @app.patch("/note/{key}")
     async def change_note(key: int, body: Body, if_match: IfMatch) -> None: ...
 
+    @app.delete("/note/{key}", status_code=204)
+    async def delete_note(key: int, if_match: OptionalIfMatch) -> None: ...
+
     describe = describe_problems(app, "https://sso.example.com")
     describe()
     # The second time, FastAPI hands out what the first has made.
@@ -52,6 +55,7 @@ def paths() -> dict[str, Any]:
             "/note/{key}",
             {"200", "404", "409", "412", "413", "422", "428", "default"},
         ),
+        ("delete", "/note/{key}", {"204", "404", "412", "422", "default"}),
     ],
 )
 def test_each_operation_names_the_problems_that_follow_from_what_it_asks_for(
@@ -59,15 +63,18 @@ def test_each_operation_names_the_problems_that_follow_from_what_it_asks_for(
 ) -> None:
     responses = paths[path][method]["responses"]
     assert set(responses) == statuses
-    for status in statuses - {"200", "201"}:
+    for status in statuses - {"200", "201", "204"}:
         assert "application/problem+json" in responses[status]["content"]
 
 
-def test_if_match_is_a_required_line_of_entity_tags(paths: dict[str, Any]) -> None:
+@pytest.mark.parametrize(("method", "is_required"), [("patch", True), ("delete", False)])
+def test_if_match_is_a_line_of_entity_tags(
+    paths: dict[str, Any], method: str, is_required: bool
+) -> None:
     """FastAPI reads it as a list that may be absent, so that the answer is 428 and not 422."""
-    parameters = paths["/note/{key}"]["patch"]["parameters"]
+    parameters = paths["/note/{key}"][method]["parameters"]
     (if_match,) = [it for it in parameters if it["in"] == "header"]
-    assert (if_match["name"], if_match["required"]) == ("If-Match", True)
+    assert (if_match["name"], if_match["required"]) == ("If-Match", is_required)
     assert if_match["schema"]["type"] == "string"
 
 

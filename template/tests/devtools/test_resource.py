@@ -8,8 +8,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from sqlalchemy.orm import registry
 from sqlmodel import SQLModel
 
+from app.database.base import TableBase
 from devtools.resource import ResourceError, table_of_contents
 from devtools.resource import __main__ as command
 from devtools.resource import plan as planning
@@ -35,13 +37,24 @@ EVERY_TYPE = (
 type Run = Callable[..., int]
 
 
+class ArchiveBase(TableBase, registry=registry()):
+    """Where a registry is named, SQLModel maps only the classes below."""
+
+
+class Filed(ArchiveBase, table=True):
+    """What is in a schema."""
+
+    __table_args__ = {"schema": "archive"}  # noqa: RUF012
+
+
 @pytest.fixture
 def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The folder of a project that lists one resource, and whose only table is of notes."""
     (tmp_path / "app/api/v1").mkdir(parents=True)
     (tmp_path / LISTING).write_text(ROUTER, "utf-8")
     (tmp_path / "ruff.toml").write_text(RUFF, "utf-8")
-    monkeypatch.setattr(planning, "read_models", lambda: Models((Model(Note),)))
+    tables = frozenset({"note", "note_tag", "alembic_version"})
+    monkeypatch.setattr(planning, "read_models", lambda: Models((Model(Note),), tables))
     return tmp_path
 
 
@@ -145,12 +158,15 @@ def test_a_dry_run_shows_what_git_could_apply_and_writes_nothing(
         ("list a:str", '"list" means something in Python'),
         ("session a:str", "choose another name, such as session-record"),
         ("page a:str", "choose another name, such as page-record"),
+        ("test a:str", "choose another name, such as test-record"),
         ("invoices a:str", "in the singular"),
         (f"{'i' * 40} a:str", "too long"),
         ("sheep a:str --plural sheep", "choose another with --plural"),
         ("invoice a:str --table user", "choose another one with --table"),
         ("invoice a:str --table pg_invoice", "choose another one with --table"),
         ("invoice a:str --table note", "has a table note already"),
+        ("invoice a:str --table note_tag", "There is a table note_tag already"),
+        ("alembic-version a:str", "There is a table alembic_version already"),
         ("note a:str", "has a class Note already"),
         ("jacket a:str", "is taken in app/api/v1/router.py, line 8"),
         ("", "a name, and at least one field"),
@@ -173,6 +189,8 @@ def test_a_dry_run_shows_what_git_could_apply_and_writes_nothing(
         ("invoice metadata:str", '"metadata": the name has a meaning'),
         ("invoice registry:str", '"registry": the name has a meaning'),
         ("invoice model_config:str", '"model_config": the name has a meaning'),
+        ("invoice model_dump_path:str", '"model_dump_path": the name has a meaning'),
+        ("invoice cls:str", '"cls": the name has a meaning'),
         ("invoice json:str", '"json": the name has a meaning'),
         ("invoice date:date", '"date": the name has a meaning'),
         ("invoice limit:int", '"limit": the name has a meaning'),
@@ -229,6 +247,17 @@ def test_a_file_that_cannot_be_written_takes_the_others_with_it(
     assert not (root / "tests").exists()
 
 
+def test_whoever_interrupts_it_finds_nothing_half_written(
+    run: Run, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(root: Path, text: str) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(table_of_contents, "replace", interrupt)
+    assert run("invoice number:str") == 130
+    assert [path.name for path in root.rglob("*invoice*")] == []
+
+
 @pytest.mark.parametrize(
     "text",
     [
@@ -270,6 +299,25 @@ def test_a_list_of_resources_that_it_does_not_understand_is_left_to_the_team(
     assert (root / LISTING).read_text() == by_hand
 
 
+def test_what_is_imported_further_below_stays_there(run: Run, root: Path) -> None:
+    text = f"{ROUTER}\nfrom fastapi import (  # noqa: E402\n    Depends,\n)\n"
+    (root / LISTING).write_text(text)
+    assert run("invoice number:str") == 0
+    lines = (root / LISTING).read_text().splitlines()
+    used = next(number for number, line in enumerate(lines) if "include_router(invoice" in line)
+    assert "from app.api.v1.invoice.router import router as invoice" in lines[:used]
+    assert [line for line in lines if "invoice" not in line] == text.splitlines()
+
+
+def test_a_line_is_what_python_takes_for_one(run: Run, root: Path) -> None:
+    text = ROUTER.replace("of the API", "of the\f\f\u2028API").replace(
+        '(jacket, prefix="/jacket", tags=["jacket"])', '(\n    jacket, prefix="/jacket"\n)'
+    )
+    (root / LISTING).write_text(text, "utf-8")
+    assert run("invoice number:str") == 0
+    assert (root / LISTING).read_text("utf-8").endswith('tags=["invoice"])\n')
+
+
 def test_a_broken_list_of_resources_is_named(
     run: Run, root: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -285,6 +333,12 @@ def test_a_table_whose_name_is_reserved_gets_the_plural(run: Run, root: Path) ->
 
 def test_a_row_to_refer_to_has_what_its_table_wants() -> None:
     assert row_maker(Model(Note)) == 'Note(id=UUID(int=number), title=f"title {number}")'
+
+
+def test_a_table_may_be_in_a_schema(run: Run, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(planning, "read_models", lambda: Models((Model(Filed),)))
+    assert run("invoice filed:filed") == 0
+    assert 'foreign_key="archive.filed.id"' in files(root)["app/database/model/invoice.py"]
 
 
 def test_tables_that_cannot_be_imported_are_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Query, Response, Security, status
 from app.api.dependencies import OptionalUser
 from app.api.v1.user import service
 from app.api.v1.user.schema import Me, UserCreate, UserQuery, UserRead, UserUpdate
-from app.core.etag import IfMatch, set_etag, set_location
+from app.core.etag import IfMatch, OptionalIfMatch, set_etag, set_location
 from app.core.pagination import Page
 from app.database.session import DbSession, ReadSession
 from app.utils.sso.introspection import CurrentToken, introspect_token
@@ -76,6 +76,8 @@ async def update_user(
 
 
 @router.delete("/{user_id:uuid}", status_code=status.HTTP_204_NO_CONTENT)
-async def delete_user(user_id: UUID, _writer: UserWriter, session: DbSession) -> None:
-    """Delete a user."""
-    await service.delete_user(session, user_id)
+async def delete_user(
+    user_id: UUID, if_match: OptionalIfMatch, _writer: UserWriter, session: DbSession
+) -> None:
+    """Delete a user, unless the caller has seen another state of it."""
+    await service.delete_user(session, user_id, if_match)

@@ -1,15 +1,20 @@
 """A user's password: it goes in, and never comes out."""
 
+import asyncio
 import logging
 
+import anyio
 import httpx2
 import pytest
 from pydantic import SecretStr
+from sqlalchemy.pool import QueuePool
 from sqlmodel import select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
+from app.core import passwords
 from app.core.passwords import verify_password
 from app.database.model.user import User
+from app.database.session import Database
 from devtools.pytest_plugin import Bearer
 
 PATH = "/api/v1/user/"
@@ -50,6 +55,31 @@ async def test_a_password_changes_stays_and_goes(
     assert await password_is(session, "another horse battery")
     await client.patch(url, json={"password": None}, headers=writer)
     assert not await password_is(session, "another horse battery")
+
+
+@pytest.mark.committed
+async def test_no_connection_waits_while_a_password_is_hashed(
+    client: httpx2.AsyncClient, writer: dict[str, str], database: Database
+) -> None:
+    """Others want it meanwhile: ten changes of passwords would stop the whole service."""
+    created = await client.post(PATH, json=ALICE, headers=writer)
+    url = PATH + created.json()["id"]
+    busy = [object() for _ in range(int(passwords._limiter.total_tokens))]
+    for borrower in busy:
+        passwords._limiter.acquire_on_behalf_of_nowait(borrower)
+
+    change = asyncio.create_task(client.patch(url, json={"password": CANARY}, headers=writer))
+    with anyio.fail_after(5):
+        while not passwords._limiter.statistics().tasks_waiting:  # noqa: ASYNC110 - nobody tells
+            await asyncio.sleep(0.01)
+    pool = database.engine.pool
+    assert isinstance(pool, QueuePool)
+    held = pool.checkedout()
+    for borrower in busy:
+        passwords._limiter.release_on_behalf_of(borrower)
+
+    assert (await change).status_code == 200
+    assert held == 0
 
 
 async def test_it_is_nowhere_in_answers_and_logs(

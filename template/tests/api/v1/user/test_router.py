@@ -198,6 +198,22 @@ class TestProvisioning:
         assert len({response.json()["user"]["id"] for response in responses}) == 1
         assert len((await session.exec(select(User))).all()) == 1
 
+    @pytest.mark.parametrize("name", ["", " ", "Bob\n", "b" * 300, 5, ["Bob"]])
+    async def test_a_name_that_cannot_be_stored_turns_nobody_away(
+        self, client: httpx2.AsyncClient, bearer: Bearer, name: object
+    ) -> None:
+        headers = bearer(username="bob", email="bob@example.com", name=name)
+        user = (await client.get("/api/v1/user/me", headers=headers)).json()["user"]
+        assert (user["username"], user["full_name"]) == ("bob", None)
+
+    async def test_a_token_may_have_the_username_as_openid_connect_calls_it(
+        self, client: httpx2.AsyncClient, bearer: Bearer
+    ) -> None:
+        claims = {"sub": "b-1", "preferred_username": "bob", "email": "bob@example.com"}
+        headers = bearer(username=None, **claims)
+        user = (await client.get("/api/v1/user/me", headers=headers)).json()["user"]
+        assert user["username"] == "bob"
+
     @pytest.mark.parametrize(
         "claims",
         [
@@ -503,6 +519,32 @@ class TestDelete:
 
         assert response.status_code == 204
         assert (await session.exec(select(User))).all() == []
+
+    @pytest.mark.parametrize(
+        ("if_match", "status"), [('"0"', 412), ("1", 400), ("", 400), ('"1"', 204), ("*", 204)]
+    )
+    async def test_what_somebody_has_changed_stays_where_the_caller_asks_for_it(
+        self,
+        client: httpx2.AsyncClient,
+        writer: dict[str, str],
+        stored: User,
+        session: AsyncSession,
+        if_match: str,
+        status: int,
+    ) -> None:
+        headers = writer | {"If-Match": if_match}
+        response = await client.delete(f"{PATH}{stored.id}", headers=headers)
+        assert response.status_code == status
+        assert ((await session.exec(select(User))).all() == []) == (status == 204)
+
+    @pytest.mark.committed
+    async def test_of_deletions_at_once_one_finds_it(
+        self, client: httpx2.AsyncClient, writer: dict[str, str], stored: User
+    ) -> None:
+        responses = await asyncio.gather(
+            *(client.delete(f"{PATH}{stored.id}", headers=writer) for _ in range(8))
+        )
+        assert sorted(response.status_code for response in responses) == [204] + 7 * [404]
 
     async def test_what_is_not_there_is_not_found(
         self, client: httpx2.AsyncClient, writer: dict[str, str]
