@@ -20,8 +20,8 @@ customer name:str email:email:unique notes:text?
 category name:str:unique parent:category?
 invoice number:str:unique amount:decimal due:date customer:customer sent_by:user? paid_at:datetime?
 invoice-line invoice:invoice position:int:index category:category? price:decimal:index taxed:bool
-order customer:customer order:int:unique placed:datetime:index weight:float
-flag is_on:bool
+order customer:customer order:new,done placed:datetime:index weight:float
+flag is_on:bool colour:red,green:optional:index
 profile user:user:unique
 transfer sender:customer receiver:customer amount:decimal reference:uuid:unique
 draft title:str? body:text? day:date? at:datetime? count:int? ratio:float? done:bool? mail:email?

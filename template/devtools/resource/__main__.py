@@ -24,6 +24,7 @@ a field:
   due:date?             optional; also due:date:optional, where a shell reads question marks
   number:str:unique     no two rows have the same; lists can be filtered by it
   paid:bool:index       lists can be filtered by it
+  status:draft,sent     one of these words, in a column of text with a check
   customer:user         a relation: the key of a user, in a column customer_id; lists can be
                         filtered by it, and while the invoice is there the user cannot be deleted
   parent:category?      in the resource category: a relation to another one of its kind

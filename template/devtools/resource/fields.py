@@ -6,6 +6,8 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from sqlalchemy.dialects.postgresql.base import RESERVED_WORDS
+
 from devtools.resource import ResourceError
 from devtools.resource.names import MAX_LENGTH, words
 
@@ -140,7 +142,10 @@ class Word:
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """A column, and the members of the bodies that show it; ``refers_to`` is a table."""
+    """A column, and the members of the bodies that show it.
+
+    ``refers_to`` is a table, and ``choices`` are the words of which the value must be one.
+    """
 
     name: str
     type: FieldType
@@ -149,6 +154,7 @@ class Field:
     is_indexed: bool = False
     refers_to: str | None = None
     refers_to_own_kind: bool = False
+    choices: tuple[str, ...] = ()
 
     @property
     def is_filterable(self) -> bool:
@@ -170,6 +176,12 @@ class Field:
             return f"{self.name}: {self.type.column} | None = None"
         optional = " | None" * self.is_optional
         return f"{self.name}: {self.type.column}{optional} = Field({', '.join(used)})"
+
+    def check(self) -> str:
+        """Return the constraint of the table that leaves it its choices."""
+        listed = ", ".join(f"'{choice}'" for choice in self.choices)
+        name = rf"\"{self.name}\"" if self.name in RESERVED_WORDS else self.name
+        return f'CheckConstraint("{name} IN ({listed})", name="{self.name}")'
 
     def to_create(self) -> str:
         """Return its line in the body that creates a row."""
@@ -260,6 +272,45 @@ def plain_field(word: Word) -> Field:
         is_unique=word.is_unique,
         is_indexed=word.is_indexed and not word.is_unique,
     )
+
+
+def choice_field(word: Word) -> Field:
+    """Return the field of a word whose type is a list: ``status:draft,sent,paid``.
+
+    The column is text with a check, and no enumeration of PostgreSQL's: a word more or less is
+    then another check, and whatever an older release reads is a word to it.
+
+    Raises:
+        ResourceError: They are not different words, or no two rows could have the same.
+    """
+    choices = tuple(word.type.split(","))
+    if len({*choices}) < len(choices) or not all(map(_is_choice, choices)):
+        raise ResourceError(
+            f'"{word.text}": write different words in lower case, such as draft,sent,paid.'
+        )
+    if word.is_unique:
+        raise ResourceError(f'"{word.text}": one of a few words cannot be unique.')
+    listed = ", ".join(f'"{choice}"' for choice in choices)
+    kind = FieldType(
+        help="one of these words",
+        column="str",
+        options="max_length=255",
+        request=f"Literal[{listed}]",
+        response="str",
+        query=f"Literal[{listed}]",
+        example=f"[{listed}][number % {len(choices)}]",
+    )
+    return Field(
+        word.name,
+        kind,
+        is_optional=word.is_optional,
+        is_indexed=word.is_indexed,
+        choices=choices,
+    )
+
+
+def _is_choice(text: str) -> bool:
+    return bool(_NAME.fullmatch(text)) and len(text) <= MAX_LENGTH
 
 
 def relation_field(word: Word, table: str, *, is_own_kind: bool) -> Field:

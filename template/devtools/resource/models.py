@@ -1,6 +1,7 @@
 """The tables that the service has already, and how a test makes a row of one."""
 
 import enum
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
@@ -8,7 +9,7 @@ from decimal import Decimal
 from importlib import import_module
 from uuid import UUID
 
-from sqlalchemy import Column, Enum, Table, TypeDecorator, Uuid
+from sqlalchemy import CheckConstraint, Column, Enum, Table, TypeDecorator, Uuid
 from sqlmodel import SQLModel
 
 from devtools.resource import ResourceError
@@ -184,10 +185,19 @@ def _example(model: Model, column: Column[object]) -> str:
 
 
 def _text_example(column: Column[object]) -> str:
+    if choice := _choice(column):
+        return f'"{choice}"'
     name = words(column.key)
     length: int | None = getattr(column.type, "length", None)
     fits = length is None or length >= len(name) + 2
     return f'f"{name} {{number}}"' if fits else "str(number)"
+
+
+def _choice(column: Column[object]) -> str | None:
+    """Return the first of the words that a check leaves to the column, if there is one."""
+    checks = [it for it in column.table.constraints if isinstance(it, CheckConstraint)]
+    found = (re.match(rf'"?{column.name}"? IN \(\'(\w+)\'', str(check.sqltext)) for check in checks)
+    return next((match[1] for match in found if match), None)
 
 
 def _enum(column: Column[object]) -> type[enum.Enum] | None:

@@ -14,6 +14,7 @@ from devtools.resource.fields import (
     Field,
     Word,
     check_names,
+    choice_field,
     plain_field,
     read_words,
     relation_field,
@@ -111,6 +112,8 @@ def _field(word: Word, names: Names, models: Models) -> Field:
     resource = word.type.replace("-", "_")
     if word.type in TYPES:
         return plain_field(word)
+    if "," in word.type:
+        return choice_field(word)
     if resource == names.singular:
         return relation_field(word, names.table, is_own_kind=True)
     model = models.named(resource)

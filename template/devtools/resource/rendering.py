@@ -87,12 +87,12 @@ def _filled(line: str, values: Mapping[str, str]) -> list[str]:
 def _values(names: Names, fields: Sequence[Field]) -> dict[str, str]:
     given = [field for field in fields if not field.refers_to_own_kind]
     filterable = [field for field in fields if field.is_filterable]
+    indexes = [f'Index(None, "{it.name}", "id")' for it in fields if it.is_indexed]
     return {
         "reserved_word": "yes" * names.is_reserved_word,
         "renamed_table": "yes" * (names.table != names.class_name.lower()),
-        "indexes": _lines(
-            (f'Index(None, "{it.name}", "id")' for it in fields if it.is_indexed), ", "
-        ),
+        "indexes": ", ".join(indexes),
+        "arguments": ", ".join([*indexes, *(it.check() for it in fields if it.choices)]),
         "columns": _lines(field.column() for field in fields),
         "members_to_create": _lines(field.to_create() for field in fields),
         "members_to_update": _lines(field.to_update() for field in fields),
@@ -154,8 +154,8 @@ def _either(choices: Sequence[str]) -> str:
     return " or ".join(filter(None, [", ".join(choices[:-1]), choices[-1]]))
 
 
-def _lines(texts: Iterable[str], separator: str = "\n") -> str:
-    return separator.join(texts)
+def _lines(texts: Iterable[str]) -> str:
+    return "\n".join(texts)
 
 
 def _quoted(fields: Iterable[Field]) -> str:

@@ -31,7 +31,8 @@ router.include_router(jacket, prefix="/jacket", tags=["jacket"])
 '''
 RUFF = "line-length = 100\n[lint]\nselect = ['A', 'E', 'F', 'I', 'N', 'W']\n"
 EVERY_TYPE = (
-    "a:str b:text c:email d:int e:float f:decimal g:bool h:date i:datetime j:uuid k:note l:thing?"
+    "a:str b:text c:email d:int e:float f:decimal g:bool h:date i:datetime j:uuid k:note l:thing? "
+    "order:yes,no:index"
 )
 
 type Run = Callable[..., int]
@@ -196,6 +197,10 @@ def test_a_dry_run_shows_what_git_could_apply_and_writes_nothing(
         ("invoice limit:int", '"limit": the name has a meaning'),
         ("invoice xmin:int", '"xmin": the name has a meaning'),
         ("invoice paid:bool:unique", "cannot be unique"),
+        ("invoice status:draft,sent:unique", "cannot be unique"),
+        ("invoice status:draft,draft", "write different words"),
+        ("invoice status:draft,", "write different words"),
+        ("invoice status:Draft,Sent", "write different words"),
         ("invoice body:text:unique", "cannot be unique"),
         ("invoice weight:float:index", "cannot be filtered by a float"),
         ("category parent:category", "write parent:category?"),
@@ -333,6 +338,17 @@ def test_a_table_whose_name_is_reserved_gets_the_plural(run: Run, root: Path) ->
 
 def test_a_row_to_refer_to_has_what_its_table_wants() -> None:
     assert row_maker(Model(Note)) == 'Note(id=UUID(int=number), title=f"title {number}")'
+
+
+def test_one_of_a_few_words_is_text_with_a_check(run: Run, root: Path) -> None:
+    assert run("invoice status:draft,sent?") == 0
+    written = files(root)
+    model, schema = (
+        written[path] for path in ("app/database/model/invoice.py", "app/api/v1/invoice/schema.py")
+    )
+    assert """CheckConstraint("status IN ('draft', 'sent')", name="status")""" in model
+    assert "status: str | None = Field(default=None, max_length=255)" in model
+    assert 'status: Literal["draft", "sent"] | None = None' in schema
 
 
 def test_a_table_may_be_in_a_schema(run: Run, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
