@@ -87,7 +87,12 @@ async def test_the_api_describes_itself_outside_production_only(
 async def test_the_description_names_the_service_the_provider_and_the_problems(
     settings: Settings,
 ) -> None:
-    document = (await _get(create_app(settings), "/openapi.json")).json()
+    app = create_app(settings)
+
+    @app.get("/protected")
+    async def protected(_token: CurrentToken) -> None: ...
+
+    document = (await _get(app, "/openapi.json")).json()
 
     assert (document["info"]["title"], document["info"]["version"]) == (TITLE, VERSION)
     scheme = document["components"]["securitySchemes"]["SSO"]
