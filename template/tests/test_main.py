@@ -3,10 +3,11 @@
 import os
 import subprocess
 import sys
+from typing import Annotated
 
 import httpx2
 import pytest
-from fastapi import APIRouter, FastAPI
+from fastapi import APIRouter, FastAPI, Security
 from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute, iter_route_contexts
 
@@ -16,6 +17,7 @@ from app.database.session import Database, open_database
 from app.main import create_app
 from app.settings import Settings
 from app.utils.sso.introspection import CurrentToken, introspect_token
+from app.utils.sso.introspection_schema import TokenData
 from app.utils.sso.introspector import Introspector
 from devtools.configuration import PROJECT_ROOT
 from devtools.processes import free_port
@@ -90,7 +92,12 @@ async def test_the_description_names_the_service_the_provider_and_the_problems(
     app = create_app(settings)
 
     @app.get("/protected")
-    async def protected(_token: CurrentToken) -> None: ...
+    async def protected(
+        _token: Annotated[
+            TokenData, Security(introspect_token, scopes=["report:write", "report:read"])
+        ],
+    ) -> None:
+        """A report."""
 
     document = (await _get(app, "/openapi.json")).json()
 
@@ -98,6 +105,8 @@ async def test_the_description_names_the_service_the_provider_and_the_problems(
     scheme = document["components"]["securitySchemes"]["SSO"]
     discovery = f"{settings.sso_issuer}/.well-known/openid-configuration"
     assert scheme["openIdConnectUrl"] == discovery
+    protected_route = document["paths"]["/protected"]["get"]
+    assert protected_route["description"] == "A report.\n\nScope: `report:read`, `report:write`."
     assert "HTTPValidationError" not in document["components"]["schemas"]
     for path in document["paths"].values():
         for operation in path.values():

@@ -272,14 +272,22 @@ def _methods(request: Request) -> list[str]:
     return sorted(allowed)
 
 
-async def _answer_validation_error(_request: Request, error: Exception) -> Response:
+async def _answer_validation_error(request: Request, error: Exception) -> Response:
     """Name each offending place and rule. The input is not repeated: it may be a password."""
     assert isinstance(error, RequestValidationError)  # noqa: S101
     errors: list[JsonValue] = [
         {"location": [_encodable(part) for part in problem["loc"]], "type": problem["type"]}
         for problem in error.errors()
     ]
-    return Unprocessable("The request does not fit its description.", errors=errors).response()
+    detail = "The request does not fit its description."
+    if not _is_json(request) and any(problem["loc"] == ("body",) for problem in error.errors()):
+        detail = "Send the body as JSON, with the header Content-Type: application/json."
+    return Unprocessable(detail, errors=errors).response()
+
+
+def _is_json(request: Request) -> bool:
+    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    return media_type == "application/json" or media_type.endswith("+json")
 
 
 async def _answer_database_error(_request: Request, error: Exception) -> Response:

@@ -58,6 +58,7 @@ def describe_problems(app: FastAPI, sso_issuer: str) -> Callable[[], dict[str, A
         for section in ("paths", "webhooks"):
             for item in document.get(section, {}).values():
                 for operation in item.values():
+                    _describe_scopes(operation)
                     _describe_if_match(operation)
                     _describe_errors(operation)
                 _describe_etag(item)
@@ -74,6 +75,16 @@ def describe_problems(app: FastAPI, sso_issuer: str) -> Callable[[], dict[str, A
     return openapi
 
 
+def _describe_scopes(operation: dict[str, Any]) -> None:
+    """Name the scopes in the text too: to log in, the page offers those of the provider only."""
+    schemes: list[dict[str, list[str]]] = operation.get("security", [])
+    scopes = sorted({it for scheme in schemes for wanted in scheme.values() for it in wanted})
+    text = f"Scope: {', '.join(f'`{scope}`' for scope in scopes)}."
+    said = operation.get("description", "")
+    if scopes and text not in said:
+        operation["description"] = f"{said}\n\n{text}".strip()
+
+
 def _if_match(operation: dict[str, Any]) -> dict[str, Any] | None:
     """Return the operation's parameter If-Match."""
     parameters: list[dict[str, Any]] = operation.get("parameters", [])
@@ -87,7 +98,9 @@ def _describe_if_match(operation: dict[str, Any]) -> None:
         parameter["name"] = "If-Match"
         parameter["required"] = parameter["description"] != OPTIONAL_STATE
         parameter["schema"] = {"type": "string", "pattern": IF_MATCH_PATTERN}
-        parameter["example"] = "*"
+        if parameter["required"]:
+            # Not *, which the documentation page would send for those who change nothing else.
+            parameter["example"] = '"1"'
 
 
 def _describe_etag(item: dict[str, Any]) -> None:

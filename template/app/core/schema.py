@@ -84,14 +84,25 @@ def _hundredths(value: Decimal) -> Decimal:
 
 type ShortText = Annotated[
     str,
-    Field(min_length=1, max_length=255, json_schema_extra={"pattern": _A_LINE}),
+    Field(
+        min_length=1,
+        max_length=255,
+        # The documentation page would make up a text that fits the pattern.
+        examples=["A short text"],
+        json_schema_extra={"pattern": _A_LINE},
+    ),
     AfterValidator(_line),
 ]
 """A line of text that fits a column of 255 characters: a name, a title, a number on paper."""
 
 type LongText = Annotated[
     str,
-    Field(min_length=1, max_length=10_000, json_schema_extra={"pattern": _A_TEXT}),
+    Field(
+        min_length=1,
+        max_length=10_000,
+        examples=["A longer text"],
+        json_schema_extra={"pattern": _A_TEXT},
+    ),
     AfterValidator(_text),
 ]
 """Text of several lines, 10,000 characters at most: a description, a comment."""

@@ -200,6 +200,25 @@ async def test_a_422_names_the_place_and_the_rule_and_not_the_input(
     assert "canary" not in response.text
 
 
+@pytest.mark.parametrize(
+    ("media_type", "is_named"),
+    [
+        ("application/x-www-form-urlencoded", True),
+        ("", True),
+        ("application/json; charset=utf-8", False),
+        ("application/merge-patch+json", False),
+    ],
+)
+async def test_a_body_that_is_not_called_json_gets_a_sentence_that_says_how(
+    caller: httpx2.AsyncClient, media_type: str, is_named: bool
+) -> None:
+    """It is what curl sends with -d alone."""
+    headers = {"content-type": media_type}
+    response = await caller.post("/", content='["no object"]', headers=headers)
+    assert response.status_code == 422
+    assert ("Content-Type: application/json" in response.json()["detail"]) is is_named
+
+
 @pytest.mark.parametrize("path", ["/bug", "/database-bug"])
 async def test_a_bug_is_a_500_that_tells_the_log_and_not_the_caller(
     caller: httpx2.AsyncClient, caplog: pytest.LogCaptureFixture, path: str
