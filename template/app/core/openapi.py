@@ -23,11 +23,6 @@ _PROBLEM = {
 _FASTAPI_422 = {
     "application/json": {"schema": {"$ref": "#/components/schemas/HTTPValidationError"}}
 }
-_PROBLEM_RESPONSE = {
-    "description": "The request was not carried out; the document says why.",
-    "content": {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}},
-}
-
 _HEADERS = {
     "ETag": {
         "description": "The state of the resource, for If-Match",
@@ -119,10 +114,17 @@ def _describe_errors(operation: dict[str, Any]) -> None:
     responses: dict[str, Any] = operation["responses"]
     if responses.get("422", {}).get("content") == _FASTAPI_422:
         del responses["422"]
-    responses.setdefault("default", _PROBLEM_RESPONSE)
-    for status in _expected_statuses(operation):
-        description = HTTPStatus(status).phrase
-        responses.setdefault(str(status), _PROBLEM_RESPONSE | {"description": description})
+    any_other = "The request was not carried out; the document says why."
+    responses.setdefault("default", _problem_response(any_other, HTTPStatus.SERVICE_UNAVAILABLE))
+    for status in map(HTTPStatus, _expected_statuses(operation)):
+        responses.setdefault(str(status.value), _problem_response(status.phrase, status))
+
+
+def _problem_response(description: str, example: HTTPStatus) -> dict[str, Any]:
+    document = {"type": "about:blank", "title": example.phrase, "status": example.value}
+    schema = {"$ref": "#/components/schemas/Problem"}
+    content = {"application/problem+json": {"schema": schema, "example": document}}
+    return {"description": description, "content": content}
 
 
 def _expected_statuses(operation: dict[str, Any]) -> list[int]:
