@@ -1,8 +1,6 @@
 """What the tests of this folder look for in answers and in the log."""
 
-import asyncio
 import logging
-from collections.abc import Callable
 
 import httpx2
 
@@ -37,15 +35,6 @@ def assert_unavailable(response: httpx2.Response, kind: str = "sso-unavailable")
     assert_problem(response, 503, kind, f"Identity provider {kind.removeprefix('sso-')}")
     assert "www-authenticate" not in response.headers
     assert 0 < int(response.headers["retry-after"]) <= 60
-
-
-async def until(happened: Callable[[], bool]) -> None:
-    """Wait for what goes on in the background."""
-    async with asyncio.timeout(5):
-        while not happened():  # noqa: ASYNC110 - another thread counts
-            await asyncio.sleep(0.001)
-    # What is called back when a task ends comes in the next turn of the loop.
-    await asyncio.sleep(0)
 
 
 class Log(logging.Handler):

@@ -7,9 +7,13 @@ import httpx2
 import pytest
 
 from app.settings import Settings
+from app.utils.sso.breaker import CircuitBreaker
+from app.utils.sso.errors import ProviderUnavailable
+from app.utils.sso.faults import Throttled, Unreachable
+from app.utils.sso.introspection_schema import TokenData
 from app.utils.sso.introspector import Introspector, ProviderHealth
 from devtools.provider import Faults, RunningProvider
-from tests.utils.sso.assertions import Log, assert_refused, assert_unavailable, get, until
+from tests.utils.sso.assertions import Log, assert_refused, assert_unavailable, get
 from tests.utils.sso.conftest import Clock, Open, Serve
 
 
@@ -120,19 +124,47 @@ class TestTheBreaker:
         await asyncio.gather(*(get(caller, provider.mint()) for _ in range(30)))
         assert provider.introspection_calls - before == 1
 
-    async def test_a_late_reply_does_not_shorten_a_hold(
-        self, caller: httpx2.AsyncClient, provider: RunningProvider
-    ) -> None:
-        provider.faults = Faults(status=429, retry_after="1", latency=0.2)
-        late = asyncio.create_task(get(caller, provider.mint()))
-        await until(lambda: provider.introspection_calls == 1)
-        provider.faults = Faults(status=429, retry_after="60")
-        await fail(caller, provider, 1)
 
-        assert (await late).headers["retry-after"] == "1"
-        response = await get(caller, provider.mint())
-        assert int(response.headers["retry-after"]) > 50
-        assert provider.introspection_calls == 2
+class TestCallsAtOnce:
+    """By the breaker alone, because what comes first must be certain."""
+
+    async def test_who_has_waited_for_the_deadline_does_not_wait_for_a_canary_too(self) -> None:
+        """Two deadlines are as long as a request may take at all."""
+        asked: list[str] = []
+        deadline = asyncio.Event()
+
+        async def ask(token: str) -> TokenData:
+            asked.append(token)
+            await deadline.wait()
+            raise Unreachable("TimeoutError")
+
+        breaker = CircuitBreaker(ask, distrustful=False)
+        tokens = [f"token-{number}" for number in range(20)]
+        calls = [asyncio.create_task(breaker.ask(token)) for token in tokens]
+        await asyncio.sleep(0)
+        deadline.set()
+        for failure in await asyncio.gather(*calls, return_exceptions=True):
+            assert isinstance(failure, ProviderUnavailable)
+        assert asked == tokens
+
+    async def test_a_late_reply_does_not_shorten_a_hold(self) -> None:
+        loop = asyncio.get_running_loop()
+        replies = {token: loop.create_future() for token in ("early", "late")}
+
+        async def ask(token: str) -> TokenData:
+            await replies[token]
+            raise AssertionError("no reply is an answer")
+
+        breaker = CircuitBreaker(ask, distrustful=False)
+        calls = {token: asyncio.create_task(breaker.ask(token)) for token in replies}
+        await asyncio.sleep(0)
+        for token, seconds in (("early", 60), ("late", 1)):
+            replies[token].set_exception(Throttled(seconds))
+            with pytest.raises(ProviderUnavailable):
+                await calls[token]
+        with pytest.raises(ProviderUnavailable) as caught:
+            await breaker.ask("next")
+        assert int(caught.value.headers["Retry-After"]) > 50
 
 
 class TestTheLog:
@@ -187,20 +219,6 @@ class TestTheDeadline:
             ):
                 assert_unavailable(response)
             assert time.monotonic() - begin < 5
-
-    async def test_who_has_waited_for_it_does_not_wait_for_a_canary_too(
-        self,
-        caller: httpx2.AsyncClient,
-        provider: RunningProvider,
-        monkeypatch: pytest.MonkeyPatch,
-    ) -> None:
-        """Two deadlines are as long as a request may take at all."""
-        assert (await get(caller, provider.mint())).status_code == 200
-        monkeypatch.setattr("app.utils.sso.fetch._DEADLINE_SECONDS", 0.1)
-        provider.faults = Faults(latency=30)
-        for response in await asyncio.gather(*(get(caller, provider.mint()) for _ in range(20))):
-            assert_unavailable(response)
-        assert provider.introspection_calls == 21
 
 
 class TestHealth:

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 import httpx2
 import pytest
@@ -14,7 +14,7 @@ from app.utils.sso.faults import Misconfigured, Unreachable
 from devtools.provider import Faults, ProviderConfig, RunningProvider, running_provider
 from devtools.provider.faults import Endpoint
 from devtools.pytest_plugin import Bearer
-from tests.utils.sso.assertions import Log, assert_unavailable, get, until
+from tests.utils.sso.assertions import Log, assert_unavailable, get
 from tests.utils.sso.conftest import Clock, Serve
 
 _DISCOVERY: frozenset[Endpoint] = frozenset({"discovery"})
@@ -34,6 +34,15 @@ def finding(
 ) -> Discovery:
     """Return what finds an endpoint with other settings."""
     return Discovery(client, settings.model_copy(update=changes), need)
+
+
+async def until(happened: Callable[[], bool]) -> None:
+    """Wait for what goes on in the background."""
+    async with asyncio.timeout(5):
+        while not happened():  # noqa: ASYNC110 - another thread counts
+            await asyncio.sleep(0.001)
+    # What is called back when a task ends comes in the next turn of the loop.
+    await asyncio.sleep(0)
 
 
 def test_the_document_is_looked_for_in_the_places_where_providers_put_it() -> None:
