@@ -94,8 +94,8 @@ class TestFromEachRelease:
             assert_tests_pass(project, SECURITY_TEST)
 
 
-@pytest.mark.parametrize("version", WHOLE)
 class TestOtherAnswers:
+    @pytest.mark.parametrize("version", VERSIONS)
     def test_those_that_were_given_at_the_start_stay(
         self, lives: Lives, tmp_path: Path, record_property: RecordProperty, version: str
     ) -> None:
@@ -109,6 +109,7 @@ class TestOtherAnswers:
         assert found == []
         assert_like_new(folder, before, lives.fresh(RELEASE, answers), handed_over=frozenset())
 
+    @pytest.mark.parametrize("version", WHOLE)
     @pytest.mark.parametrize("answers", SETS)
     def test_those_that_are_given_with_the_update_are_taken(
         self,
