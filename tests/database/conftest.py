@@ -1,7 +1,10 @@
 """The servers that the tests of this folder share, and a service before them."""
 
+import threading
+from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -43,6 +46,27 @@ class Service:
     def said(self) -> str:
         """Return what was logged until now."""
         return self.log.read_text("utf-8")
+
+    @contextmanager
+    def under_load(self, callers: int) -> Iterator[Counter[int]]:
+        """Read without a pause in so many threads; at the end, the statuses are counted."""
+        over, seen = threading.Event(), Counter[int]()
+
+        def call(_: int) -> list[int]:
+            statuses = []
+            while not over.is_set():
+                statuses.append(self.http.get("/items").status_code)
+            return statuses
+
+        with ThreadPoolExecutor(callers) as threads:
+            calls = [threads.submit(call, number) for number in range(callers)]
+            try:
+                yield seen
+            finally:
+                # The threads are waited for: they must end where the block fails, too.
+                over.set()
+            for done in calls:
+                seen.update(done.result())
 
 
 type Run = Callable[..., Service]

@@ -5,7 +5,6 @@ Where PgBouncer cannot be installed the tests are skipped, unless REQUIRE_PGBOUN
 
 import os
 import signal
-import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -97,27 +96,16 @@ def test_a_restart_of_what_lies_behind_costs_nothing_but_503s(
     request: pytest.FixtureRequest, service: Service, victim: str, by: signal.Signals
 ) -> None:
     server: PgBouncer | Postgres = request.getfixturevalue(victim)
-    over, seen = threading.Event(), Counter[int]()
-
-    def call(_: int) -> list[int]:
-        statuses = []
-        while not over.is_set():
-            statuses.append(service.http.get("/items").status_code)
-        return statuses
 
     def answers() -> bool:
         return service.http.get("/items").status_code == 200
 
     wait_until(answers, 10, service.said)
-    with ThreadPoolExecutor(8) as threads:
-        calls = [threads.submit(call, number) for number in range(8)]
+    with service.under_load(8) as seen:
         time.sleep(0.5)  # The load, of which some requests are in the middle of something.
         server.end(by)
         time.sleep(0.5)  # The outage.
         server.start()
         wait_until(answers, 15, service.said)
-        over.set()
-        for done in calls:
-            seen.update(done.result())
 
     assert set(seen) == {200, 503}, service.said()[-3000:]

@@ -1,10 +1,7 @@
 """A replica serves the reads while it answers and keeps up; nobody notices that it is gone."""
 
 import signal
-import threading
-from collections import Counter
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -94,24 +91,12 @@ def test_the_primary_serves_while_the_replica_is_too_far_behind(
 def test_no_request_fails_when_the_replica_ends_and_comes_back(
     service: Service, standby: Postgres, by: signal.Signals
 ) -> None:
-    over, seen = threading.Event(), Counter[int]()
-
-    def call(_: int) -> list[int]:
-        statuses = []
-        while not over.is_set():
-            statuses.append(service.http.get("/items").status_code)
-        return statuses
-
     assert reads_from_replica(service)
-    with ThreadPoolExecutor(4) as threads:
-        calls = [threads.submit(call, number) for number in range(4)]
+    with service.under_load(4) as seen:
         standby.end(by)
         served_by_primary = not reads_from_replica(service)
         standby.start()
         wait_until(lambda: reads_from_replica(service), _NOTICED, service.said)
-        over.set()
-        for done in calls:
-            seen.update(done.result())
 
     assert served_by_primary
     # A request whose statement the replica was executing may be told to try again.
