@@ -47,7 +47,7 @@ def locked(path: Path) -> Iterator[None]:
 
 
 def run(
-    *command: str | Path, cwd: Path, env: Mapping[str, str] | None = None, timeout: float = 300
+    *command: str | Path, cwd: Path, env: Mapping[str, str] | None = None, timeout: float = 1200
 ) -> subprocess.CompletedProcess[str]:
     """Run a command to its end, and return its output as text."""
     return subprocess.run(

@@ -18,8 +18,8 @@ from tests.processes import end_processes_of, free_ports, is_open, processes_of,
 from tests.projects import Project, output, run
 
 START_SECONDS = 60
-STOP_SECONDS = 20
-KILL_SECONDS = 15
+STOP_SECONDS = 60
+KILL_SECONDS = 60
 
 # A proxy of this machine's must not see what is said on it.
 http = httpx2.Client(trust_env=False, timeout=10)
@@ -94,7 +94,7 @@ def running_dev(project: Project, folder: Path) -> Iterator[Running]:
     command = project.uv_run("poe", "dev", "--port", str(port))
     with running(project, *command, port=port, log=folder / "dev.log") as service:
         wait_until(service.is_healthy, START_SECONDS, service.said)
-        wait_until(lambda: "/api/v1/user/me" in service.said(), 10, service.said)
+        wait_until(lambda: "/api/v1/user/me" in service.said(), START_SECONDS, service.said)
         yield service
 
 

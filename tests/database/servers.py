@@ -20,7 +20,7 @@ from tests.processes import free_ports, is_open, wait_until
 from tests.projects import Projects, succeed
 
 _START_SECONDS = 60
-_STOP_SECONDS = 20
+_STOP_SECONDS = 60
 USER = "app"
 
 _FIND = """

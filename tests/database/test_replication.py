@@ -10,7 +10,7 @@ from tests.database.servers import Machine, Postgres
 from tests.processes import wait_until
 
 # The replica is asked every five seconds, and a start takes its time.
-_NOTICED = 20
+_NOTICED = 60
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +50,7 @@ def test_a_replica_serves_what_only_reads(service: Service) -> None:
 def assert_bug_in_log(service: Service) -> None:
     assert service.http.post("/mistake").status_code == 500
     # It is logged after the answer.
-    wait_until(lambda: "WriteInReadSession" in service.said(), 5, service.said)
+    wait_until(lambda: "WriteInReadSession" in service.said(), _NOTICED, service.said)
 
 
 def test_a_write_in_a_read_session_fails_on_either(
@@ -68,7 +68,7 @@ def test_a_primary_that_is_idle_leaves_its_replica_up_to_date(
     """The age of the last transaction is no lag where there has been none since."""
     primary.sql("INSERT INTO item (name) VALUES ('last')")
     age = "SELECT coalesce(now() - pg_last_xact_replay_timestamp() > '2 seconds', false)"
-    wait_until(lambda: standby.sql(age) == "t", 10, lambda: standby.sql(age))
+    wait_until(lambda: standby.sql(age) == "t", _NOTICED, lambda: standby.sql(age))
     later = run(primary.url, DATABASE_REPLICA_URL=standby.url, DATABASE_REPLICA_MAX_LAG="1")
     assert reads_from_replica(later)
 

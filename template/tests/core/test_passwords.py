@@ -1,7 +1,6 @@
 """How passwords are kept."""
 
 import asyncio
-import time
 
 import pytest
 from pydantic import SecretStr, TypeAdapter, ValidationError
@@ -35,11 +34,12 @@ async def test_who_has_no_password_has_none_that_fits() -> None:
 
 async def test_hashing_does_not_hold_up_other_requests() -> None:
     hashing = asyncio.create_task(hash_password(PASSWORD))
-    longest, before = 0.0, time.monotonic()
+    turns = 0
     while not hashing.done():
         await asyncio.sleep(0)
-        longest, before = max(longest, time.monotonic() - before), time.monotonic()
-    assert longest < 0.05
+        turns += 1
+    # Where it is done in the event loop itself, there are two or three.
+    assert turns > 50
 
 
 @pytest.mark.parametrize("password", ["", "x" * 11, "x" * 201, "\ud800" * 12, None, 123456789012])

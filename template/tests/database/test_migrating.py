@@ -161,7 +161,7 @@ class TestBesideTheService:
 
         async def read_on() -> None:
             async with connected(history.url) as connection:
-                await connection.execute("SET lock_timeout = '1s'")
+                await connection.execute("SET lock_timeout = '10s'")
                 while not stop.is_set():
                     await connection.execute("SELECT FROM note")
 

@@ -144,7 +144,7 @@ async def test_a_pool_that_is_used_up_is_a_503(settings: Settings, database: Dat
 
 async def test_a_statement_that_takes_too_long_is_ended_by_the_server(settings: Settings) -> None:
     hasty = settings.model_copy(
-        update={"database_lock_timeout": 0.01, "database_statement_timeout": 0.02}
+        update={"database_lock_timeout": 0.2, "database_statement_timeout": 0.3}
     )
     app = FastAPI()
     add_exception_handlers(app)

@@ -104,7 +104,7 @@ def remove_servers(root: Path) -> None:
 
 def wait_until_stopped(folder: Path) -> None:
     """Wait until neither a supervisor nor a process of PostgreSQL holds its lock."""
-    deadline = time.monotonic() + 15
+    deadline = time.monotonic() + 60
     for name in ("supervisor", "server"):
         while (lock := locks.try_acquire(folder / name)) is None:
             assert time.monotonic() < deadline, f"a process still holds the lock {name}"

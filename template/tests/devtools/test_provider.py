@@ -444,11 +444,12 @@ class TestCertificates:
     def test_stopping_does_not_wait_for_open_connections(self, certificates: Certificates) -> None:
         tls = ProviderTls(certificates.server, certificates.server_key, certificates.ca)
         context = ssl.create_default_context(cafile=certificates.ca)
-        with httpx2.Client(verify=context, trust_env=False, timeout=0.2) as browser:
+        with httpx2.Client(verify=context, trust_env=False) as browser:
             with running_provider(CONFIG, tls=tls) as provider:
                 assert browser.get(f"{provider.issuer}/jwks").status_code == 200
                 started = time.perf_counter()
-            assert time.perf_counter() - started < 1
+            # It would wait for half a minute.
+            assert time.perf_counter() - started < 15
 
     def test_a_certificate_of_another_authority_does_not_pass_the_handshake(
         self, certificates: Certificates, tmp_path: Path
@@ -867,21 +868,21 @@ class TestFaults:
     def test_a_reply_can_be_late_slow_or_cut_off(
         self, provider: RunningProvider, browser: httpx2.Client
     ) -> None:
-        def post(timeout: float) -> float:
+        def post() -> tuple[float, int]:
             started = time.perf_counter()
             form = {"token": "x"}
-            browser.post("/introspect", data=form, headers=REGISTERED, timeout=timeout)
-            return time.perf_counter() - started
+            answer = browser.post("/introspect", data=form, headers=REGISTERED)
+            return time.perf_counter() - started, len(answer.content)
 
         provider.faults = Faults(latency=0.2)
-        with pytest.raises(httpx2.ReadTimeout):
-            post(timeout=0.05)
+        seconds, _ = post()
+        assert seconds >= 0.2
         provider.faults = Faults(trickle=0.01)
-        # No single byte is late, so only an overall deadline would notice.
-        assert post(timeout=0.1) > 0.15
+        seconds, length = post()
+        assert seconds >= 0.01 * (length - 1)
         provider.faults = Faults(cut_body=True)
         with pytest.raises(httpx2.RemoteProtocolError):
-            post(timeout=1)
+            post()
 
     def test_discovery_and_keys_can_fail_too(
         self, provider: RunningProvider, browser: httpx2.Client
@@ -1013,12 +1014,16 @@ class TestSafety:
         with running_provider(CONFIG) as provider:
             provider.faults = Faults(latency=60)
             form = {"token": "x"}
+            impatient = httpx2.Timeout(5, read=0.05)
             with pytest.raises(httpx2.ReadTimeout):
                 httpx2.post(
-                    f"{provider.issuer}/introspect", data=form, headers=REGISTERED, timeout=0.05
+                    f"{provider.issuer}/introspect",
+                    data=form,
+                    headers=REGISTERED,
+                    timeout=impatient,
                 )
             started = time.perf_counter()
-        assert time.perf_counter() - started < 1
+        assert time.perf_counter() - started < 15
 
 
 class TestOwnProcess:

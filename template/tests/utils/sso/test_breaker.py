@@ -1,7 +1,6 @@
 """Whether the provider is asked at all, whose fault a failure is, and what the log says of it."""
 
 import asyncio
-import time
 
 import httpx2
 import pytest
@@ -213,12 +212,11 @@ class TestTheDeadline:
         monkeypatch.setattr("app.utils.sso.fetch._DEADLINE_SECONDS", 0.1)
         provider.faults = Faults(endpoints=frozenset({"discovery"}), latency=30)
         async with serve(settings) as caller:
-            begin = time.monotonic()
             for response in await asyncio.gather(
                 *(get(caller, provider.mint()) for _ in range(20))
             ):
                 assert_unavailable(response)
-            assert time.monotonic() - begin < 5
+        assert provider.discovery_calls <= 1
 
 
 class TestHealth:

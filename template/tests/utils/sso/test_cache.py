@@ -8,6 +8,7 @@ import pytest
 
 from app.settings import Settings
 from app.utils.sso.cache import INACTIVE, Entry, TokenCache, cache_key
+from app.utils.sso.fetch import Reply, fetch
 from app.utils.sso.introspection_schema import TokenData
 from app.utils.sso.introspector import Introspector
 from devtools.provider import Faults, RunningProvider
@@ -170,6 +171,27 @@ class TestItsSize:
         assert cache.fresh(b"10000") is not None
 
 
+class Held:
+    """A call of the provider that is neither late nor early: it waits until a test says so."""
+
+    def __init__(self) -> None:
+        self.asked, self.answer = asyncio.Event(), asyncio.Event()
+
+    async def __call__(self, client: httpx2.AsyncClient, request: httpx2.Request) -> Reply:
+        """Do what ``fetch`` does, in the test's time."""
+        self.asked.set()
+        await self.answer.wait()
+        return await fetch(client, request)
+
+
+@pytest.fixture
+def held(monkeypatch: pytest.MonkeyPatch) -> Held:
+    """What stands between the service and the introspection endpoint."""
+    held = Held()
+    monkeypatch.setattr("app.utils.sso.endpoint.fetch", held)
+    return held
+
+
 class TestConcurrentRequests:
     async def test_two_hundred_with_one_token_are_one_call(
         self, caller: httpx2.AsyncClient, provider: RunningProvider
@@ -189,33 +211,31 @@ class TestConcurrentRequests:
         assert provider.introspection_calls == 1
 
     async def test_one_who_leaves_does_not_fail_the_others(
-        self, caller: httpx2.AsyncClient, provider: RunningProvider
+        self, caller: httpx2.AsyncClient, provider: RunningProvider, held: Held
     ) -> None:
-        await get(caller, provider.mint())
-        provider.faults = Faults(latency=0.05)
         token = provider.mint()
         leader = asyncio.create_task(get(caller, token))
         others = [asyncio.create_task(get(caller, token)) for _ in range(5)]
-        await asyncio.sleep(0.01)
+        await held.asked.wait()
 
         leader.cancel()
+        held.answer.set()
 
         assert {response.status_code for response in await asyncio.gather(*others)} == {200}
         assert leader.cancelled()
-        assert provider.introspection_calls == 2
+        assert provider.introspection_calls == 1
 
     async def test_an_answer_that_nobody_waits_for_any_more_is_remembered(
-        self, caller: httpx2.AsyncClient, provider: RunningProvider
+        self, caller: httpx2.AsyncClient, provider: RunningProvider, held: Held
     ) -> None:
-        await get(caller, provider.mint())
-        provider.faults = Faults(latency=0.02)
         token = provider.mint()
         leader = asyncio.create_task(get(caller, token))
-        await asyncio.sleep(0.01)
+        await held.asked.wait()
         leader.cancel()
+        held.answer.set()
 
         assert (await get(caller, token)).status_code == 200
-        assert provider.introspection_calls == 2
+        assert provider.introspection_calls == 1
 
 
 class TestAnOutage:

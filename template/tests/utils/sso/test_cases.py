@@ -382,7 +382,7 @@ class TestProviderUnreachable:
         begin = time.monotonic()
         assert_unavailable(await get(caller, provider.mint()))
 
-        assert time.monotonic() - begin < 5
+        assert time.monotonic() - begin < 15
         assert log.levels() == ["ERROR"]
 
     async def test_what_is_remembered_serves_through_it(

@@ -23,6 +23,12 @@ from devtools.pytest_plugin import Bearer
 from tests.utils.sso.conftest import Clock, Serve
 
 
+@pytest.fixture(autouse=True)
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine with much to do may keep a good server from answering within the usual time."""
+    monkeypatch.setattr(valkey_cache, "_TIMEOUT_SECONDS", 5)
+
+
 @pytest.fixture(scope="module")
 def server() -> Iterator[ValkeyServer]:
     """A Valkey server on the loopback interface."""
@@ -209,15 +215,18 @@ class TestALostServer:
             assert provider.introspection_calls == 4
 
     async def test_one_that_never_answers_costs_half_a_second_once(
-        self, settings: Settings, serve: Serve, bearer: Bearer
+        self, settings: Settings, serve: Serve, bearer: Bearer, monkeypatch: pytest.MonkeyPatch
     ) -> None:
+        monkeypatch.setattr(valkey_cache, "_TIMEOUT_SECONDS", 0.25)
         with socket.create_server(("127.0.0.1", 0)) as silent:
             port = silent.getsockname()[1]
             async with serve(sharing(settings, port)) as caller:
                 begin = time.monotonic()
-                answers = await asyncio.gather(*(accepted(caller, bearer()) for _ in range(20)))
-        assert all(answers)
-        assert time.monotonic() - begin < 3
+                assert all(await asyncio.gather(*(accepted(caller, bearer()) for _ in range(20))))
+                for _ in range(40):
+                    assert await accepted(caller, bearer())
+                # Half a second for each would be more.
+                assert time.monotonic() - begin < 15
 
     async def test_a_refused_password_means_introspection(
         self, settings: Settings, serve: Serve, bearer: Bearer
