@@ -118,10 +118,16 @@ def project(make_project: Callable[[Answers], Project]) -> Project:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Announce the marker."""
+    """Announce the markers."""
     config.addinivalue_line(
         "markers", "identity_provider: runs a real provider, which it installs from a registry"
     )
+    config.addinivalue_line("markers", "takes_minutes: begins before the others")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with what takes minutes; at the end, one worker would do it and the other nothing."""
+    items.sort(key=lambda item: item.get_closest_marker("takes_minutes") is None)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.projects import REPOSITORY, tracked_files
+from tests.projects import REPOSITORY, TEMPLATE, Project, output, tracked_files
 from tests.test_copier_yml import QUESTIONS
 
 PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text("utf-8"))
@@ -49,6 +49,56 @@ def test_every_link_to_a_file_leads_somewhere() -> None:
             content = (REPOSITORY / path).read_text("utf-8")
             for target in re.findall(r"\]\((?!\w+:|#)([^)#\s]+)", content):
                 assert (REPOSITORY / path.parent / target).exists(), f"{path}: {target}"
+
+
+# What was written of an earlier layout stays.
+_HISTORY = ("CHANGELOG.md", "docs/decisions/")
+# What the examples of the documentation call their team's own files.
+_EXAMPLES = ("invoice", "app/core/sku.py")
+
+
+def test_every_path_that_is_named_is_one_of_the_template_or_of_its_tests() -> None:
+    shipped = {path.as_posix().removesuffix(".jinja") for path in tracked_files(TEMPLATE)}
+    shipped |= {parent.as_posix() for name in shipped for parent in Path(name).parents}
+    for path in tracked_files(REPOSITORY):
+        if path.suffixes[:1] != [".md"] or path.as_posix().startswith(_HISTORY):
+            continue
+        content = (REPOSITORY / path).read_text("utf-8")
+        for name in re.findall(r"`((?:app|devtools|migrations|tests|\.github)/[^`\s]*)`", content):
+            known = name.rstrip("/") in shipped or (REPOSITORY / name).exists()
+            assert known or any(example in name for example in _EXAMPLES), f"{path}: {name}"
+
+
+def test_every_setting_of_the_page_about_tokens_is_one() -> None:
+    known = (TEMPLATE / "app" / "core" / "settings.py").read_text("utf-8")
+    cells = re.findall(r"^\| ((?:`[A-Z_]+`(?:, )?)+) \|", text("docs/sso.md"), re.MULTILINE)
+    settings = re.findall(r"`([A-Z_]+)`", "".join(cells))
+    assert len(settings) > 20
+    assert [name for name in settings if f"    {name.lower()}:" not in known] == []
+
+
+def test_the_code_of_the_page_about_tokens_does_what_it_says(project: Project) -> None:
+    """The routes become a resource of a project, and the tests are run there."""
+    routes, tests, *others = re.findall(
+        r"^```python\n(.+?)^```", text("docs/sso.md"), re.MULTILINE | re.DOTALL
+    )
+    assert others == []
+    resource = project.folder / "app" / "api" / "v1" / "report.py"
+    resource.write_text(
+        "from fastapi import APIRouter\nfrom pydantic import BaseModel\n"
+        "router = APIRouter()\n"
+        "class ReportRead(BaseModel): ...\nclass ReportCreate(BaseModel): ...\n" + routes,
+        "utf-8",
+    )
+    with (resource.parent / "router.py").open("a", encoding="utf-8") as router:
+        router.write("\nfrom app.api.v1.report import router as report\n")
+        router.write("router.include_router(report)\n")
+    (project.folder / "tests" / "api" / "test_report.py").write_text(tests, "utf-8")
+
+    done = project.poe("test", "tests/api/test_report.py")
+
+    assert done.returncode == 0, output(done)
+    assert "2 passed" in done.stdout
 
 
 def test_the_readme_says_how_to_copy_and_how_to_update() -> None:

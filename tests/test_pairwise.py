@@ -111,6 +111,7 @@ def each_project(make_project: Callable[[Answers], Project]) -> Callable[[Answer
     return get
 
 
+@pytest.mark.takes_minutes
 @pytest.mark.parametrize("answers", ON_SHARED_PYTHON, ids=describe)
 class TestOnTheSharedPython:
     def test_it_passes_its_own_checks(
@@ -126,6 +127,7 @@ class TestOnTheSharedPython:
         assert done.returncode == 0, output(done)
 
 
+@pytest.mark.takes_minutes
 @pytest.mark.parametrize("answers", ON_OTHER_PYTHONS, ids=describe)
 class TestOnAnotherPython:
     def test_it_is_formatted_linted_and_typed(

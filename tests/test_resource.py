@@ -81,6 +81,7 @@ def test_every_line_that_it_writes_stands_in_the_user_resource_in_the_same_order
     assert imported <= shipped_imports
 
 
+@pytest.mark.takes_minutes
 def test_ten_resources_in_a_row_pass_the_checks_and_their_tests(
     make_project: Callable[[Answers], Project],
 ) -> None:

@@ -33,6 +33,7 @@ def assert_arrived(project: Project, steps: tuple[Step, ...] = STEPS) -> None:
     assert [step.name for step in steps if not step.arrived(project.folder)] == []
 
 
+@pytest.mark.takes_minutes
 class TestALivedInProject:
     def test_it_passes_its_checks_and_its_tests_before_any_update(
         self, lives: Lives, tmp_path: Path
@@ -70,6 +71,7 @@ class TestALivedInProject:
             assert_tests_pass(project)
 
 
+@pytest.mark.takes_minutes
 class TestALivedInProjectThatTakesEachRelease:
     def test_nothing_is_lost_on_the_way_and_its_tests_pass_at_the_end(
         self,

@@ -39,6 +39,7 @@ def recorded(version: str, kind: str, found: list[str], lost: list[str], *, suit
     return Update(version, kind, len(found), len(lost), suite, settled)
 
 
+@pytest.mark.takes_minutes
 @pytest.mark.parametrize("version", VERSIONS)
 class TestFromEachRelease:
     def test_an_untouched_project_becomes_a_new_one_seeds_aside(
