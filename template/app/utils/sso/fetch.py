@@ -111,7 +111,9 @@ async def fetch(client: httpx2.AsyncClient, request: httpx2.Request) -> Reply:
             except (httpx2.NetworkError, httpx2.RemoteProtocolError):
                 return await _fetch_once(client, request)
     except (httpx2.HTTPError, httpx2.InvalidURL) as error:
-        raise Unreachable(type(error).__name__) from error
+        # It shows which setting to look at. What comes after it in the URL may hold a secret.
+        origin = f"{request.url.scheme}://{request.url.netloc.decode('ascii')}"
+        raise Unreachable(f"{type(error).__name__} at {origin}") from error
 
 
 async def _fetch_once(client: httpx2.AsyncClient, request: httpx2.Request) -> Reply:

@@ -364,7 +364,7 @@ class TestProviderUnreachable:
                 assert_unavailable(await get(caller, f"some-token-{number}"))
         [(level, text)] = log.lines()
         assert level == "ERROR"
-        assert "ConnectError" in text
+        assert f"ConnectError at {down.sso_issuer}" in text
 
     @pytest.mark.parametrize("faults", [{"latency": 30}, {"trickle": 0.05}], ids=str)
     async def test_a_slow_provider_is_a_503_within_the_deadline(

@@ -7,7 +7,9 @@ import httpx2
 import pytest
 
 from app.settings import Settings
+from app.utils.sso.faults import Unreachable
 from app.utils.sso.fetch import create_client, fetch, parse_object
+from devtools.processes import free_port
 
 
 def test_an_object_is_read_whatever_is_in_it() -> None:
@@ -84,3 +86,14 @@ async def test_a_redirect_is_not_followed(settings: Settings) -> None:
         assert (await fetch(client, request)).status == 307
     assert len(requests) == 1
     assert b"\r\naccept-encoding: identity\r\n" in requests[0].lower()
+
+
+async def test_a_failure_names_where_it_was_and_nothing_that_may_be_secret(
+    settings: Settings,
+) -> None:
+    port = free_port()
+    async with create_client(settings) as client:
+        url = f"http://canary:canary@127.0.0.1:{port}/canary?key=canary"
+        with pytest.raises(Unreachable) as caught:
+            await fetch(client, client.build_request("GET", url))
+    assert str(caught.value) == f"ConnectError at http://127.0.0.1:{port}"
