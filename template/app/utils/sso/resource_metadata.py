@@ -1,6 +1,6 @@
 """Where callers learn which provider this service trusts (RFC 9728)."""
 
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import quote, urlsplit, urlunsplit
 
 from fastapi import APIRouter, Request
 from pydantic import BaseModel
@@ -55,5 +55,6 @@ def metadata_url(connection: HTTPConnection) -> str | None:
     if settings is None or settings.public_url is None:
         return None
     parts = urlsplit(settings.public_url)
-    path = parts.path.rstrip("/")
+    # What no URL may hold, such as a quotation mark, would end the challenge in its middle.
+    path = quote(parts.path.rstrip("/"), safe="/%:@!$&'()*+,;=~")
     return urlunsplit((parts.scheme, parts.netloc, _PATH + path, "", ""))

@@ -19,6 +19,7 @@ _DOCUMENT = "/.well-known/oauth-protected-resource"
         ("https://api.example.com/", f"https://api.example.com{_DOCUMENT}"),
         ("https://example.com/api/v1", f"https://example.com{_DOCUMENT}/api/v1"),
         ("https://example.com:8443/api/", f"https://example.com:8443{_DOCUMENT}/api"),
+        ('https://example.com/a"%20b', f"https://example.com{_DOCUMENT}/a%22%20b"),
     ],
 )
 async def test_every_challenge_says_where_the_document_is(
