@@ -108,6 +108,7 @@ class Migrator:
         plan: Plan = context.opts["fn"]
 
         def steps_left(heads: tuple[str, ...], context: MigrationContext) -> Iterator[RevisionStep]:
+            _refuse_unknown(heads, context)
             self._steps = self._steps or list(plan(heads, context))
             for step in self._steps[self._done :]:
                 self._commits = 0
@@ -206,6 +207,22 @@ class Migrator:
         assert ctx.connection is not None  # noqa: S101 - only migrations on paper have none
         if invalid := _invalid_indexes(ctx.connection, self._metadata):
             raise MigrationError(_mend(invalid))
+
+
+def _refuse_unknown(heads: tuple[str, ...], context: MigrationContext) -> None:
+    """Return if there is a file for each revision that the database is at.
+
+    Raises:
+        MigrationError: There is none for one.
+    """
+    assert context.environment_context is not None  # noqa: S101 - env.py is run by one
+    known = {script.revision for script in context.environment_context.script.walk_revisions()}
+    if unknown := [head for head in heads if head not in known]:
+        raise MigrationError(
+            f"The database is at {', '.join(unknown)}, and migrations/versions has no such "
+            "revision: a newer release or another branch has migrated it, or the file is gone. "
+            "Run `alembic downgrade` where the file is, or this release without migrating."
+        )
 
 
 def _invalid_indexes(connection: Connection, metadata: MetaData) -> list[str]:

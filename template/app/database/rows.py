@@ -35,7 +35,9 @@ async def lock_row[T: TableBase](
         NotFound: There is none.
         PreconditionFailed: It is not in the state that the caller has seen.
     """
-    row = await session.get(table, key, with_for_update=True)
+    # FOR NO KEY UPDATE, as an UPDATE itself: who adds rows that refer to this one need not wait for
+    # it, nor it for them, who may never cease.
+    row = await session.get(table, key, with_for_update={"key_share": True})
     if row is None:
         raise NotFound
     precondition.check(row)

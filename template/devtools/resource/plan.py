@@ -147,10 +147,16 @@ def _check_is_new(names: Names, models: Models, root: Path) -> None:
     # The tests have no variable that is called as the resource.
     variables = set().union(*(in_code[path] for path in in_code if path.startswith("app/")))
     classes = {names.class_name, f"{names.class_name}Read"}
-    if classes & used or {names.singular, names.plural} & variables:
+    if classes & used or names.singular in variables:
         raise ResourceError(
             f'"{names.singular}" has a meaning of its own in the code: choose another name, such '
             f"as {names.path}-record."
+        )
+    # A list of rows would call itself.
+    if f"list_{names.plural}" in used:
+        raise ResourceError(
+            f'The plural "{names.plural}" has a meaning of its own in the code: choose another '
+            "with --plural."
         )
 
 

@@ -9,13 +9,15 @@ import pytest
 from fastapi import APIRouter, FastAPI
 from fastapi.exceptions import HTTPException as FastAPIHTTPException
 from pydantic import BaseModel
-from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
+from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError, StatementError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.orm.exc import StaleDataError
 from starlette.exceptions import HTTPException
 from starlette.testclient import TestClient, WebSocketDenialResponse
 
 from app.core.errors import (
     Conflict,
+    DatabaseUnavailable,
     ServiceUnavailable,
     add_exception_handlers,
     problem_from_database_error,
@@ -61,6 +63,10 @@ async def caller() -> AsyncIterator[httpx2.AsyncClient]:
     @app.get("/database-bug")
     async def database_bug() -> None:
         raise DBAPIError("SELECT", {}, Exception("canary"))
+
+    @app.get("/refused")
+    async def refused() -> None:
+        raise IntegrityError("INSERT", {"name": "canary"}, asyncpg.CheckViolationError("canary"))
 
     @app.post("/")
     async def create(body: Body) -> Body:
@@ -140,6 +146,16 @@ async def test_an_unavailable_service_says_when_to_try_again(caller: httpx2.Asyn
     response = await caller.get("/unavailable")
     assert response.status_code == 503
     assert response.headers["retry-after"] == "5"
+
+
+async def test_what_only_the_database_refuses_is_logged_without_its_values(
+    caller: httpx2.AsyncClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The schema should have refused it: somebody wants to know of what kind it was."""
+    response = await caller.get("/refused")
+    assert response.status_code == 422
+    assert "Database error answered with 422: IntegrityError 23514" in caplog.text
+    assert "canary" not in caplog.text + response.text
 
 
 @pytest.mark.parametrize(
@@ -238,6 +254,7 @@ async def test_a_bug_is_a_500_that_tells_the_log_and_not_the_caller(
     ("error", "status"),
     [
         (asyncpg.ForeignKeyViolationError("x"), 409),
+        (asyncpg.RestrictViolationError("x"), 409),
         (asyncpg.ExclusionViolationError("x"), 409),
         (asyncpg.CheckViolationError("x"), 422),
         (asyncpg.NumericValueOutOfRangeError("x"), 422),
@@ -283,6 +300,14 @@ def test_a_statement_that_the_server_did_not_even_end_is_a_timeout() -> None:
     assert problem.status == 504
 
 
+@pytest.mark.parametrize("reason", [ValueError("no zone"), OverflowError("year 10000")])
+def test_a_value_that_no_type_could_hand_on_is_refused(reason: Exception) -> None:
+    problem = problem_from_database_error(StatementError("x", "INSERT", {}, reason))
+    assert problem is not None
+    assert problem.status == 422
+    assert problem_from_database_error(StatementError("x", "INSERT", {}, KeyError())) is None
+
+
 def test_a_stale_row_is_a_conflict() -> None:
     problem = problem_from_database_error(StaleDataError())
     assert problem is not None
@@ -296,10 +321,40 @@ def test_a_duplicate_is_a_conflict_even_where_the_database_does_not_say_of_what(
     assert (problem.status, problem.members) == (409, {})
 
 
+@pytest.mark.parametrize(
+    ("key", "fields"),
+    [
+        ("(email)=(canary@example.com)", ["email"]),
+        ('(tenant, "order")=(1, canary)', ["tenant", "order"]),
+        ("(lower(email))=(canary@example.com)", None),
+    ],
+)
+def test_a_duplicate_names_the_columns_and_not_the_values(
+    key: str, fields: list[str] | None
+) -> None:
+    cause = asyncpg.UniqueViolationError("x")
+    cause.detail = f"Key {key} already exists."
+    problem = problem_from_database_error(IntegrityError("INSERT", {}, cause))
+    assert problem is not None
+    assert problem.status == 409
+    assert problem.members.get("fields") == fields
+    assert "canary" not in str(problem.detail)
+
+
+def test_a_pool_without_a_free_connection_is_unavailable() -> None:
+    problem = problem_from_database_error(PoolTimeoutError())
+    assert isinstance(problem, DatabaseUnavailable)
+
+
 def test_a_syntax_error_is_a_bug() -> None:
     error = DBAPIError("SELEC", {}, asyncpg.PostgresSyntaxError("x"))
     assert problem_from_database_error(error) is None
     assert problem_from_database_error(ValueError()) is None
+
+
+def test_no_member_says_something_else_about_the_status() -> None:
+    document = json.loads(bytes(Conflict("It is taken.", status=200).response().body))
+    assert document["status"] == 409
 
 
 def test_problems_are_valid_json_even_with_odd_members() -> None:

@@ -1,6 +1,7 @@
 """What If-Match may say, and what it then means."""
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -91,8 +92,12 @@ def test_what_is_no_list_of_entity_tags_is_refused(value: str) -> None:
         read_precondition([value])
 
 
-def test_several_headers_are_one_list() -> None:
-    read_precondition(['"1"', '"3"']).check(ROW)
+@pytest.mark.parametrize("read", [read_precondition, read_optional_precondition])
+@pytest.mark.parametrize("values", [['"1"', '"3"'], ['"3"', '"1"'], ["", '"3"', '"1", "2"']])
+def test_several_headers_are_one_list(
+    read: Callable[[list[str] | None], Precondition], values: list[str]
+) -> None:
+    read(values).check(ROW)
 
 
 @pytest.mark.parametrize("value", ["*", '"3"', 'W/"3", "4"', '""'])

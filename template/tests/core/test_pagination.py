@@ -1,12 +1,13 @@
 """Pages, and the queries that ask for them."""
 
+from datetime import date
 from uuid import UUID
 
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
 from app.core.pagination import Page, PageQuery, Rows
-from app.core.schema import Boolean, Integer, Number, ShortText
+from app.core.schema import Boolean, Day, Integer, Number, ShortText
 from app.database.base import uuid7
 
 
@@ -106,6 +107,23 @@ def test_a_filter_is_read_from_the_text_of_the_query(member: str, text: str, val
 def test_a_filter_that_does_not_fit_is_refused(member: str, text: str) -> None:
     with pytest.raises(ValidationError):
         Query.model_validate({member: text})
+
+
+def test_a_page_that_nobody_has_sized_is_a_bounded_one() -> None:
+    assert PageQuery().limit == 50
+
+
+def test_a_filter_that_a_list_begins_with_holds_where_the_caller_names_none() -> None:
+    class Unpaid(PageQuery):
+        paid: Boolean | None = False
+        day: Day | None = None
+
+    assert Unpaid().filters() == {"paid": False}
+    day = date(2026, 11, 22)
+    assert Unpaid.model_validate({"paid": "true", "day": "2026-11-22"}).filters() == {
+        "paid": True,
+        "day": day,
+    }
 
 
 def test_an_empty_page_is_a_page() -> None:

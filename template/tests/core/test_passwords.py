@@ -5,7 +5,8 @@ import asyncio
 import pytest
 from pydantic import SecretStr, TypeAdapter, ValidationError
 
-from app.core.passwords import Password, hash_password, verify_password
+from app.core import passwords
+from app.core.passwords import Password, hash_password, verify_password, with_hash
 
 PASSWORD = SecretStr("correct horse battery")
 
@@ -40,6 +41,35 @@ async def test_hashing_does_not_hold_up_other_requests() -> None:
         turns += 1
     # Where it is done in the event loop itself, there are two or three.
     assert turns > 50
+
+
+async def test_four_at_once_are_the_most_and_the_others_wait() -> None:
+    """Each takes 64 MiB, and whoever calls the service decides how many there are."""
+    hashed = await hash_password(PASSWORD)
+    limiter = passwords._limiter
+    others = [object() for _ in range(4)]
+    for other in others:
+        limiter.acquire_on_behalf_of_nowait(other)
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(hash_password(PASSWORD))
+        tasks.create_task(verify_password(PASSWORD, hashed))
+        tasks.create_task(verify_password(PASSWORD, None))
+        async with asyncio.timeout(20):
+            while limiter.statistics().tasks_waiting < 3:  # noqa: ASYNC110 - a queue has no event
+                await asyncio.sleep(0)
+        for other in others:
+            limiter.release_on_behalf_of(other)
+
+
+async def test_a_hash_takes_the_place_of_the_password() -> None:
+    assert await with_hash({"name": "alice"}) == {"name": "alice"}
+    assert await with_hash({"name": "alice", "password": None}) == {
+        "name": "alice",
+        "password_hash": None,
+    }
+    members = await with_hash({"password": PASSWORD})
+    assert await verify_password(PASSWORD, members.pop("password_hash"))
+    assert members == {}
 
 
 @pytest.mark.parametrize("password", ["", "x" * 11, "x" * 201, "\ud800" * 12, None, 123456789012])

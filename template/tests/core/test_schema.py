@@ -3,20 +3,24 @@
 import json
 import re
 from datetime import UTC, date, datetime
+from decimal import Decimal
 
 import pytest
 from pydantic import ValidationError
 
 from app.core.schema import (
+    Amount,
     Boolean,
     Day,
     Email,
     Integer,
+    IntegerInQuery,
     LongText,
     Moment,
     Number,
     RequestSchema,
     ShortText,
+    omittable,
 )
 
 
@@ -27,6 +31,8 @@ class Body(RequestSchema):
     number: Integer = 0
     ratio: Number = 0
     done: Boolean = False
+    amount: Amount = Decimal(0)
+    page: IntegerInQuery = 0
     day: Day = date(2026, 11, 22)
     moment: Moment = datetime(2026, 11, 22, tzinfo=UTC)
 
@@ -45,9 +51,16 @@ def test_a_line_of_text_is_accepted_and_trimmed(title: str) -> None:
         "a\nb",
         "a\tb",
         "a\x00b",
+        "a\x1fb",
+        "a\x7fb",
         "a\x85b",
+        "a\x9fb",
         "a\u2028b",
+        "a\u2029b",
+        "a\u202ab",
         "a\u202eb",
+        "a\u2066b",
+        "a\u2069b",
         "\ufeff",
         "\ud800",
     ],
@@ -140,6 +153,16 @@ def test_what_is_no_address_is_refused(email: str) -> None:
         ("ratio", "1e400"),
         ("done", "1"),
         ("done", '"true"'),
+        ("amount", "1000000000000"),
+        ("amount", '"-1000000000000.00"'),
+        ("amount", "0.001"),
+        ("amount", '"NaN"'),
+        ("amount", '"-Infinity"'),
+        ("amount", "1e400"),
+        ("amount", '"1E+999999999"'),
+        ("amount", "true"),
+        ("page", '"2147483648"'),
+        ("page", '"-2147483649"'),
         ("day", "1"),
         ("day", '"1763769600"'),
         ("day", '"2026-02-30"'),
@@ -168,7 +191,10 @@ def test_a_value_that_a_column_or_a_reader_would_misunderstand_is_refused(
     ("member", "value"),
     [
         ("number", "2147483647"),
+        ("number", "-2147483648"),
         ("number", "-0"),
+        ("page", '"2147483647"'),
+        ("page", '"-2147483648"'),
         ("ratio", "1"),
         ("ratio", "-0.0"),
         ("ratio", "1e-400"),
@@ -183,3 +209,50 @@ def test_a_value_that_a_column_or_a_reader_would_misunderstand_is_refused(
 )
 def test_a_value_at_the_end_of_its_range_is_accepted(member: str, value: str) -> None:
     Body.model_validate(json.loads(f'{{"{member}": {value}}}'))
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        ('"1.5"', "1.50"),
+        ("0.1", "0.10"),
+        ("7", "7.00"),
+        ('"-0"', "0.00"),
+        ('"0E+999999999"', "0.00"),
+        ('"1.000"', "1.00"),
+        ('"1e3"', "1000.00"),
+        ('"999999999999.99"', "999999999999.99"),
+        ('"-999999999999.99"', "-999999999999.99"),
+    ],
+)
+def test_an_amount_is_shown_as_its_column_shows_it(value: str, shown: str) -> None:
+    body = Body.model_validate(json.loads(f'{{"amount": {value}}}'))
+    assert body.model_dump(mode="json")["amount"] == shown
+
+
+class Change(RequestSchema):
+    title: ShortText = omittable()
+    ratio: float = omittable()
+
+
+def test_what_an_update_may_leave_out_has_no_default_and_is_no_change() -> None:
+    assert "default" not in Change.model_json_schema()["properties"]["title"]
+    assert Change().changes() == {}
+
+
+@pytest.mark.parametrize("ratio", [float("nan"), float("inf")])
+def test_a_plain_number_of_a_body_is_one_too(ratio: float) -> None:
+    with pytest.raises(ValidationError):
+        Change(ratio=ratio)
+
+
+def test_an_error_does_not_repeat_what_was_sent() -> None:
+    with pytest.raises(ValidationError) as caught:
+        Body(title="hunter2\x00")
+    assert "hunter2" not in str(caught.value)
+
+
+def test_a_body_stays_as_it_was_sent() -> None:
+    body = Body()
+    with pytest.raises(ValidationError, match="frozen"):
+        body.title = "another"

@@ -12,6 +12,7 @@ from typing import IO
 
 import pytest
 from alembic import command
+from alembic.config import Config
 from sqlalchemy import URL, Table
 from sqlmodel import SQLModel
 
@@ -202,6 +203,19 @@ class TestBesideTheService:
         await downgrade
         assert await value(history.url, VERSION) == "2"
 
+    async def test_a_revision_that_a_deadlock_has_ended_begins_again(
+        self, history: History, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """Which of the two a deadlock ends is nobody's choice; a sequence counts the attempts."""
+        deadlock = "IF nextval('attempt') = 1 THEN RAISE SQLSTATE '40P01'; END IF;"
+        history.write(
+            ('op.execute("CREATE SEQUENCE attempt")', "pass"),
+            (f'op.execute("DO $$ BEGIN {deadlock} END $$")', "pass"),
+        )
+        await run(command.upgrade, history.config, "head")
+        assert caplog.text.count("upgrade 1 -> 2 begins again") == 1
+        assert await value(history.url, VERSION) == "2"
+
     async def test_an_index_may_wait_for_as_long_as_it_takes(
         self, history: History, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -234,6 +248,23 @@ class TestBesideTheService:
         await run(command.upgrade, history.config, "head")
 
 
+class TestUnknownRevisions:
+    @pytest.mark.parametrize("migrate", [command.upgrade, command.downgrade])
+    async def test_one_that_the_folder_has_not_is_named(
+        self, history: History, migrate: Callable[[Config, str], None]
+    ) -> None:
+        """Another branch has migrated the database, or a newer release, which is now taken back."""
+        history.write(TABLE, column("number"))
+        await run(command.upgrade, history.config, "head")
+        (history.folder / "versions/2.py").unlink()
+        with pytest.raises(SystemExit, match="The database is at 2, and migrations/versions has"):
+            await run(migrate, history.config, "1")
+
+        await run(command.stamp, history.config, "1", purge=True)
+        await run(command.upgrade, history.config, "head")
+        assert await value(history.url, VERSION) == "1"
+
+
 class TestInvalidIndexes:
     async def test_one_that_was_left_is_named_until_it_is_gone(self, history: History) -> None:
         history.write(TABLE, index("UNIQUE", "IF NOT EXISTS"))
@@ -251,6 +282,24 @@ class TestInvalidIndexes:
         finally:
             SQLModel.metadata.remove(ours)
         assert await value(history.url, VALID) is True
+
+    async def test_that_of_a_partitioned_table_may_wait_for_its_partitions(
+        self, history: History
+    ) -> None:
+        statements = (
+            "CREATE TABLE note (id int) PARTITION BY RANGE (id)",
+            "CREATE TABLE note_1 PARTITION OF note FOR VALUES FROM (0) TO (9)",
+            "CREATE INDEX ix_note_id ON ONLY note (id)",
+        )
+        upgrade = "\n".join(f'op.execute("{statement}")' for statement in statements)
+        history.write((upgrade, TABLE[1]))
+        ours = Table("note", SQLModel.metadata)
+        try:
+            await run(command.upgrade, history.config, "head")
+        finally:
+            SQLModel.metadata.remove(ours)
+        assert await value(history.url, VALID) is False
+        assert await value(history.url, VERSION) == "1"
 
     async def test_what_was_committed_half_way_does_not_begin_again(
         self, history: History, monkeypatch: pytest.MonkeyPatch

@@ -44,8 +44,9 @@ async def serving(database: Database) -> AsyncIterator[httpx2.AsyncClient]:
         return [*await session.exec(select(Note.title))]
 
     @app.get("/slow")
-    async def read_slowly(session: ReadSession) -> None:
-        await (await session.connection()).execute(text("SELECT pg_sleep(5)"))
+    async def read_until_cancelled(session: ReadSession) -> None:
+        await session.connection()
+        await asyncio.Event().wait()
 
     transport = httpx2.ASGITransport(app)
     async with httpx2.AsyncClient(transport=transport, base_url="http://test") as client:

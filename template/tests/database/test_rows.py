@@ -79,6 +79,24 @@ async def test_pages_of_every_size_show_each_row_once(
     assert seen == notes
 
 
+@pytest.mark.parametrize("limit", [2, 50])
+async def test_the_order_is_that_of_the_keys_wherever_the_rows_lie(
+    session: AsyncSession, database: Database, limit: int
+) -> None:
+    """Written in another order than their keys', and read without the help of an index."""
+    keys = [UUID(int=number) for number in (3, 1, 5, 2, 4)]
+    for key in keys:
+        session.add(Note(id=key, title=f"note {key.int}"))
+        await session.flush()
+    connection = await session.connection()
+    await connection.execute(text("SET LOCAL enable_indexscan = off"))
+    await connection.execute(text("SET LOCAL enable_bitmapscan = off"))
+
+    rows = await list_rows(session, Note, PageQuery(limit=limit))
+
+    assert [note.id for note in rows.items] == sorted(keys)[:limit]
+
+
 @pytest.mark.parametrize(
     ("cursor", "number"), [(UUID(int=0), 5), (UUID(int=2**128 - 1), 0)], ids=["first", "last"]
 )
@@ -104,6 +122,36 @@ async def test_a_filter_leaves_what_is_equal(session: AsyncSession, notes: Seque
 async def test_a_filter_may_be_false_or_zero() -> None:
     query = CountQuery.model_validate({"number": "0", "done": "false"})
     assert query.filters() == {"number": 0, "done": False}
+
+
+@pytest.mark.committed
+async def test_a_row_is_locked_while_others_add_what_refers_to_it(
+    session: AsyncSession, notes: Sequence[Note], database: Database
+) -> None:
+    """Where they never cease, a lock that waits for them all would never be had."""
+    key = notes[0].id
+    await session.commit()
+    async with database.sessionmaker.begin() as other:
+        # What PostgreSQL does for a foreign key, until the transaction that has inserted it ends.
+        await (await other.connection()).execute(
+            text("SELECT FROM note WHERE id = :key FOR KEY SHARE"), {"key": key}
+        )
+        async with database.sessionmaker.begin() as changing:
+            row = await lock_row(changing, Note, key, Precondition(frozenset({"1"})))
+            row.text = "changed meanwhile"
+
+
+@pytest.mark.committed
+async def test_a_row_that_is_locked_is_nobody_else_s(
+    session: AsyncSession, notes: Sequence[Note], database: Database
+) -> None:
+    key = notes[0].id
+    await session.commit()
+    async with database.sessionmaker.begin() as first, database.sessionmaker() as second:
+        await lock_row(first, Note, key, Precondition(None))
+        await (await second.connection()).execute(text("SET LOCAL lock_timeout = '1ms'"))
+        with pytest.raises(DBAPIError, match="lock timeout"):
+            await lock_row(second, Note, key, Precondition(None))
 
 
 @pytest.mark.committed

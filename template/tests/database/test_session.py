@@ -157,6 +157,28 @@ async def test_a_statement_that_takes_too_long_is_ended_by_the_server(settings: 
         assert (await client.get("/")).status_code == 504
 
 
+@pytest.mark.parametrize(
+    ("limit", "value"),
+    [
+        ("lock_timeout", "1234ms"),
+        ("statement_timeout", "5678ms"),
+        ("idle_in_transaction_session_timeout", "15s"),
+    ],
+)
+async def test_the_server_knows_the_limits_of_requests(
+    settings: Settings, limit: str, value: str
+) -> None:
+    limited = settings.model_copy(
+        update={
+            "database_pgbouncer": False,
+            "database_lock_timeout": 1.234,
+            "database_statement_timeout": 5.678,
+        }
+    )
+    async with open_database(limited) as database, database.engine.connect() as connection:
+        assert (await connection.execute(text(f"SHOW {limit}"))).scalar() == value
+
+
 async def test_an_error_does_not_repeat_the_values_of_its_statement(
     session: AsyncSession,
 ) -> None:

@@ -123,6 +123,14 @@ def test_what_is_written_is_formatted_and_has_nothing_that_it_does_not_use(
     assert ruff(root, "check") == ruff(root, "format", "--check") == ""
 
 
+@pytest.mark.parametrize("line", ["datum a:str --plural data", "row a:str --plural table-rows"])
+def test_a_plural_may_be_any_word_that_no_function_is_called_by(
+    run: Run, root: Path, line: str
+) -> None:
+    assert run(line) == 0
+    assert ruff(root, "check") == ""
+
+
 @pytest.mark.parametrize("fields", ["done:bool?", "note:note", EVERY_TYPE])
 def test_any_combination_of_fields_makes_python(run: Run, root: Path, fields: str) -> None:
     assert run(f"thing {fields}") == 0
@@ -160,6 +168,7 @@ def test_a_dry_run_shows_what_git_could_apply_and_writes_nothing(
         ("session a:str", "choose another name, such as session-record"),
         ("page a:str", "choose another name, such as page-record"),
         ("test a:str", "choose another name, such as test-record"),
+        ("row a:str", 'The plural "rows" has a meaning of its own'),
         ("invoices a:str", "in the singular"),
         (f"{'i' * 40} a:str", "too long"),
         ("sheep a:str --plural sheep", "choose another with --plural"),

@@ -3,7 +3,8 @@
 import asyncio
 from collections.abc import Iterator
 from typing import Any
-from uuid import uuid4
+from unittest.mock import Mock
+from uuid import UUID, uuid4
 
 import httpx2
 import pytest
@@ -13,6 +14,7 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 
 from app.api.v1.user.schema import UserRead
 from app.database.model.user import User
+from app.database.session import Database
 from app.settings import Settings
 from devtools.pytest_plugin import Bearer
 
@@ -140,6 +142,34 @@ class TestMe:
 
         assert response.json()["user"] is None
 
+    async def test_the_subject_decides_where_the_username_leads_to_another_row(
+        self, client: httpx2.AsyncClient, bearer: Bearer, session: AsyncSession
+    ) -> None:
+        session.add(User(username="alice", email="other@example.com"))
+        session.add(User(username="alice-before", email="alice@example.com", subject="a-1"))
+        await session.commit()
+
+        response = await client.get("/api/v1/user/me", headers=bearer(username="alice", sub="a-1"))
+
+        assert response.json()["user"]["email"] == "alice@example.com"
+
+    async def test_a_token_without_a_subject_finds_nobody_who_has_one(
+        self,
+        client: httpx2.AsyncClient,
+        bearer: Bearer,
+        session: AsyncSession,
+        settings: Settings,
+    ) -> None:
+        if settings.sso_mode != "introspect":
+            pytest.skip("a JWT has a subject, or is refused")
+        session.add(User(username="alice", email="alice@example.com", subject="a-1"))
+        await session.commit()
+
+        response = await client.get("/api/v1/user/me", headers=bearer(username="alice", sub=None))
+
+        assert response.status_code == 200
+        assert response.json()["user"] is None
+
     async def test_a_token_without_a_subject_does_not_find_a_stranger(
         self,
         client: httpx2.AsyncClient,
@@ -175,6 +205,7 @@ class TestProvisioning:
         second = await client.get("/api/v1/user/me", headers=headers)
 
         assert first.json()["user"] == second.json()["user"]
+        assert UUID(first.json()["user"]["id"]).version == 7, "lists are in the order of creation"
         assert (
             first.json()["user"].items()
             >= {
@@ -183,6 +214,22 @@ class TestProvisioning:
                 "full_name": "Alice L.",
             }.items()
         )
+
+    async def test_nobody_gets_a_row_unless_a_setting_says_so(
+        self,
+        application: FastAPI,
+        client: httpx2.AsyncClient,
+        bearer: Bearer,
+        session: AsyncSession,
+        settings: Settings,
+    ) -> None:
+        application.state.settings = settings.model_copy(update={"provision_users": False})
+        headers = bearer(username="alice", sub="a-1", email="alice@example.com")
+
+        response = await client.get("/api/v1/user/me", headers=headers)
+
+        assert response.json()["user"] is None
+        assert (await session.exec(select(User))).all() == []
 
     @pytest.mark.committed
     async def test_of_concurrent_first_requests_one_makes_it_and_none_fails(
@@ -402,6 +449,21 @@ class TestList:
         response = await client.get(PATH, params=query, headers=reader)
         assert response.status_code == 422
 
+    async def test_lists_are_read_where_a_replica_may_serve_and_rows_where_an_etag_is_true(
+        self,
+        client: httpx2.AsyncClient,
+        reader: dict[str, str],
+        stored: User,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        reading = Mock(wraps=Database.reading)
+        monkeypatch.setattr(Database, "reading", lambda database: reading(database))
+
+        await client.get(f"{PATH}{stored.id}", headers=reader)
+        assert reading.call_count == 0
+        await client.get(PATH, headers=reader)
+        assert reading.call_count == 1
+
 
 class TestUpdate:
     async def test_what_is_named_changes_and_the_rest_stays(
@@ -458,6 +520,7 @@ class TestUpdate:
             f"{PATH}{stored.id}", json={field: None}, headers=writer | {"If-Match": "*"}
         )
         assert response.status_code == 422
+        assert response.json()["errors"][0]["location"] == ["body", field]
 
     async def test_what_is_not_there_is_not_found(
         self, client: httpx2.AsyncClient, writer: dict[str, str]
