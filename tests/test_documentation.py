@@ -1,5 +1,6 @@
 """The documentation names every question, and what it says can be done is done."""
 
+import ast
 import re
 import tomllib
 from pathlib import Path
@@ -9,6 +10,7 @@ import pytest
 from tests.projects import REPOSITORY, TEMPLATE, Project, output, tracked_files
 from tests.test_copier_yml import QUESTIONS
 
+_SSO = TEMPLATE / "app/utils/sso"
 PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text("utf-8"))
 
 
@@ -109,3 +111,52 @@ def test_the_readme_says_how_to_copy_and_how_to_update() -> None:
         for path in tracked_files(REPOSITORY)
         if path.suffix == ".md"
     )
+
+
+def test_what_a_recipe_sets_is_a_setting() -> None:
+    known = (TEMPLATE / "app" / "core" / "settings.py").read_text("utf-8")
+    recipes = re.findall(r"^```dotenv\n(.+?)^```", text("docs/sso.md"), re.MULTILINE | re.DOTALL)
+    settings = re.findall(r"^([A-Z_]+)=", "".join(recipes), re.MULTILINE)
+    assert len(settings) > 20
+    assert [name for name in settings if f"    {name.lower()}:" not in known] == []
+
+
+_KINDS = {
+    "create_histogram": "histogram",
+    "create_counter": "counter",
+    "create_up_down_counter": "up-down counter",
+    "create_gauge": "gauge",
+}
+
+
+def rows_of_metrics() -> dict[str, tuple[str, str]]:
+    """Return the kind and the description of each metric in the table for operators."""
+    rows = re.findall(
+        r"^\| `(sso\.[\w.]+)` \| (.+?) \| (.+) \|$", text("docs/sso.md"), re.MULTILINE
+    )
+    return {name: (kind, meaning) for name, kind, meaning in rows}
+
+
+def test_the_metrics_that_an_operator_reads_of_are_made() -> None:
+    """Dashboards and alerts are built on their names, kinds and units."""
+    made = {}
+    for node in ast.walk(ast.parse((_SSO / "metrics.py").read_text("utf-8"))):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+            unit = [", s" for keyword in node.keywords if ast.unparse(keyword) == "unit='s'"]
+            kind = "".join([_KINDS[node.func.attr], *unit])
+            made[ast.literal_eval(node.args[0])] = kind
+    assert made == {name: kind for name, (kind, _) in rows_of_metrics().items()}
+
+
+@pytest.mark.parametrize(
+    ("metric", "attribute"),
+    [("sso.token.refusals", "reason"), ("sso.token_cache.lookups", "result")],
+)
+def test_each_value_of_their_attributes_is_explained(metric: str, attribute: str) -> None:
+    code = "".join(path.read_text("utf-8") for path in sorted(_SSO.glob("*.py*")))
+    places = "".join(re.findall(rf'{attribute}(?:": | = )(.*)', code))
+    given = set(re.findall(r'"(\w+)"', places))
+    if attribute == "reason":
+        given |= set(re.findall(r'_refusal\("(\w+)",', code))
+    _, meaning = rows_of_metrics()[metric]
+    assert given == set(re.findall(r"`(\w+)`", meaning)) - {attribute}

@@ -1,9 +1,11 @@
 """Settings, and the sentences about wrong ones."""
 
+import re
 from pathlib import Path
 
 import pytest
 
+from app.core.project import SSO_MODE
 from app.core.settings import CoreSettings, DatabaseSettings, load_settings
 from app.settings import Settings
 
@@ -15,6 +17,7 @@ GOOD = {
     "SSO_MODE": "introspect",
     "CLIENT_ID": "app",
     "CLIENT_SECRET": "canary-secret",
+    "TOKEN_CACHE_URL": "valkey://:canary-password@cache.example.com:6379/0",
 }
 
 
@@ -59,6 +62,49 @@ def test_every_missing_setting_is_named_in_one_message(environment: pytest.Monke
 def test_an_empty_setting_is_a_missing_one(environment: pytest.MonkeyPatch) -> None:
     environment.setenv("CLIENT_SECRET", "")
     assert "CLIENT_SECRET is not set" in refusal()
+
+
+@pytest.mark.parametrize("mode", ["introspect", "both"])
+@pytest.mark.parametrize(
+    ("method", "needed"),
+    [
+        ("client_secret_basic", {"CLIENT_ID", "CLIENT_SECRET"}),
+        ("client_secret_basic_raw", {"CLIENT_ID", "CLIENT_SECRET"}),
+        ("client_secret_post", {"CLIENT_ID", "CLIENT_SECRET"}),
+        ("private_key_jwt", {"CLIENT_ID", "CLIENT_PRIVATE_KEY_FILE"}),
+        (
+            "tls_client_auth",
+            {"CLIENT_ID", "CLIENT_PRIVATE_KEY_FILE", "CLIENT_CERTIFICATE_FILE"},
+        ),
+    ],
+)
+def test_a_client_needs_what_its_method_shows(
+    environment: pytest.MonkeyPatch, mode: str, method: str, needed: set[str]
+) -> None:
+    environment.setenv("SSO_MODE", mode)
+    environment.setenv("CLIENT_AUTH_METHOD", method)
+    for name in ("CLIENT_ID", "CLIENT_SECRET"):
+        environment.delenv(name)
+    assert set(re.findall(r"(\w+) is not set", refusal(CoreSettings))) == needed
+
+
+def test_where_nobody_is_asked_no_client_is_needed(environment: pytest.MonkeyPatch) -> None:
+    environment.setenv("SSO_MODE", "jwt")
+    for name in ("CLIENT_ID", "CLIENT_SECRET"):
+        environment.delenv(name)
+    assert load_settings(CoreSettings).client_id == ""
+
+
+def test_what_is_not_set_is_as_it_is_documented(environment: pytest.MonkeyPatch) -> None:
+    environment.delenv("SSO_MODE")
+    settings = load_settings(CoreSettings)
+    assert settings.sso_mode == SSO_MODE
+    assert settings.client_auth_method == "client_secret_basic"
+    assert settings.sso_introspection_response == "json"
+    assert settings.sso_jwt_type == "any"
+    assert not settings.sso_require_issuer
+    assert (settings.sso_subject_claim, settings.sso_roles_claim) == ("sub", "roles")
+    assert (settings.token_cache_seconds, settings.token_cache_stale_seconds) == (60, 0)
 
 
 def test_migrations_need_the_database_only(environment: pytest.MonkeyPatch) -> None:
@@ -116,7 +162,16 @@ def test_a_database_url_that_cannot_work_is_refused_without_repeating_it(
         ("SSO_ISSUER", "https://[sso"),
         ("SSO_ISSUER", "https://256.256.256.256"),
         ("SSO_ISSUER", "https://user:canary@sso.example.com"),
+        ("SSO_ISSUER", "https://sso.example.com#canary"),
+        ("SSO_MODE", "canary"),
+        ("SSO_JWT_TYPE", "canary"),
+        ("SSO_CA_FILE", "/nowhere/canary.pem"),
+        ("CLIENT_AUTH_METHOD", "canary"),
+        ("TOKEN_CACHE_SECONDS", "-1"),
+        ("TOKEN_CACHE_SECONDS", "nan"),
+        ("TOKEN_CACHE_STALE_SECONDS", "3601"),
         ("SSO_INTROSPECTION_URL", "http://sso.example.com/introspect"),
+        ("SSO_JWKS_URL", "http://sso.example.com/jwks"),
         ("CORS_ORIGINS", "https://app.example.com/path"),
         ("CORS_ORIGINS", "*"),
         ("ENVIRONMENT", "canary"),

@@ -59,6 +59,8 @@ class CircuitBreaker:
         self._failures = 0
         self._answers = True
         self._must_prove_itself = distrustful
+        # Said at once: who watches it should see that all is well, and not nothing.
+        BREAKER_STATE.set(State.CLOSED.value)
 
     @property
     def state(self) -> State:

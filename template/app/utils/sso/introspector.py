@@ -6,6 +6,7 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from enum import StrEnum
+from typing import NamedTuple
 
 import httpx2
 
@@ -36,6 +37,13 @@ class ProviderHealth(StrEnum):
     MISCONFIGURED = "misconfigured"
 
 
+class Found(NamedTuple):
+    """What was found out about a token, and whether a replica had found it out before."""
+
+    data: TokenData
+    is_shared: bool
+
+
 class Introspector:
     """What this process knows about tokens, and how it finds out.
 
@@ -62,7 +70,7 @@ class Introspector:
         self._judge = Judge(settings)
         self._cache = TokenCache(settings)
         self._shared_cache = shared_cache
-        self._flights = SingleFlight[bytes, TokenData]()
+        self._flights = SingleFlight[bytes, Found]()
         self._log = SparingLog(logging.getLogger(__name__))
         self._answered_at = float("-inf")
 
@@ -115,26 +123,31 @@ class Introspector:
 
     async def _find_out(self, key: bytes, token: str) -> TokenData:
         joins = self._flights.is_asked(key)
-        CACHE_LOOKUPS.add(1, {"result": "joined" if joins else "miss"})
+        result = "joined" if joins else "miss"
         JOINED.add(int(joins))
         try:
             if self._cache.is_unanswered(key):
                 raise TokenUnanswered
-            return await self._flights.ask(key, lambda: self._ask_and_keep(key, token))
+            found = await self._flights.ask(key, lambda: self._ask_and_keep(key, token))
+            if found.is_shared and not joins:
+                result = "shared"
+            return found.data
         except ProviderUnavailable:
             if (data := self._cache.stale(key)) is None:
                 raise
-            CACHE_LOOKUPS.add(1, {"result": "stale"})
+            result = "stale"
             self._log.warning("The provider is down, and older responses serve on")
             return data
         finally:
+            # Each look-up counts once, so that their sum is that of the requests.
+            CACHE_LOOKUPS.add(1, {"result": result})
             JOINED.add(-int(joins))
 
-    async def _ask_and_keep(self, key: bytes, token: str) -> TokenData:
+    async def _ask_and_keep(self, key: bytes, token: str) -> Found:
         shared = await self._shared_entry(key)
         if shared is not None:
             self._cache.keep(key, shared)
-            return shared.data
+            return Found(shared.data, is_shared=True)
         given_at = time.time()
         try:
             data = await self._ask(token)
@@ -144,7 +157,7 @@ class Introspector:
         entry = Entry(data, given_at)
         self._cache.keep(key, entry)
         await self._share(key, entry)
-        return data
+        return Found(data, is_shared=False)
 
     async def _ask(self, token: str) -> TokenData:
         if self._settings.sso_mode == "jwt":
@@ -174,7 +187,6 @@ class Introspector:
         entry = await self._shared_cache.get(key, self._names)
         if entry is None or not entry.serves(self._settings.token_cache_seconds):
             return None
-        CACHE_LOOKUPS.add(1, {"result": "shared"})
         return entry
 
     async def _share(self, key: bytes, entry: Entry) -> None:

@@ -88,6 +88,13 @@ def protected_app() -> FastAPI:
         _token: Annotated[TokenData, Security(introspect_token, scopes=["report:write"])],
     ) -> None: ...
 
+    @app.get("/editors")
+    async def editors(
+        _token: Annotated[
+            TokenData, Security(introspect_token, scopes=["report:read", "report:write"])
+        ],
+    ) -> None: ...
+
     @app.get("/admins")
     async def admins(
         _token: Annotated[TokenData, Depends(require_roles("admin", "owner"))],

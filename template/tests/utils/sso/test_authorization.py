@@ -27,6 +27,8 @@ class TestRoles:
     ) -> None:
         response = await get(caller, provider.mint(roles=roles), "/admins")
         assert_problem(response, 403, "insufficient-role", "Insufficient role")
+        challenge = 'Bearer realm="api", error="insufficient_scope"'
+        assert response.headers["www-authenticate"] == challenge
         assert log.levels() == ["INFO"]
 
     async def test_a_path_leads_to_them(
@@ -126,7 +128,13 @@ class TestTheSubject:
 
     @pytest.mark.parametrize(
         ("claim", "subject"),
-        [("employee", "e-7"), ("person.id", "p-7"), ("username", "alice"), ("absent", "a-1")],
+        [
+            ("employee", "e-7"),
+            ("person.id", "p-7"),
+            ("username", "alice"),
+            ("absent", "a-1"),
+            ("empty", "a-1"),
+        ],
     )
     async def test_the_settings_may_choose_the_claim(
         self,
@@ -136,7 +144,9 @@ class TestTheSubject:
         claim: str,
         subject: str,
     ) -> None:
-        token = provider.mint(sub="a-1", username="alice", employee="e-7", person={"id": "p-7"})
+        token = provider.mint(
+            sub="a-1", username="alice", employee="e-7", person={"id": "p-7"}, empty=""
+        )
         chosen = settings.model_copy(update={"sso_subject_claim": claim})
         async with serve(chosen) as caller:
             assert (await get(caller, token, "/who")).json()["subject"] == subject

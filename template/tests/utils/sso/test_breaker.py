@@ -6,12 +6,13 @@ import httpx2
 import pytest
 
 from app.settings import Settings
-from app.utils.sso.breaker import CircuitBreaker
+from app.utils.sso.breaker import CircuitBreaker, State
 from app.utils.sso.errors import ProviderUnavailable
 from app.utils.sso.faults import Throttled, Unreachable
 from app.utils.sso.introspection_schema import TokenData
 from app.utils.sso.introspector import Introspector, ProviderHealth
 from devtools.provider import Faults, RunningProvider
+from devtools.provider.faults import Endpoint
 from tests.utils.sso.assertions import Log, assert_refused, assert_unavailable, get
 from tests.utils.sso.conftest import Clock, Open, Serve
 
@@ -51,6 +52,23 @@ class TestTheBreaker:
             assert int(response.headers["retry-after"]) <= 5
         assert provider.introspection_calls == calls
         assert log.levels() == ["ERROR"]
+
+    async def test_it_stays_open_for_five_seconds(
+        self, caller: httpx2.AsyncClient, provider: RunningProvider, clock: Clock
+    ) -> None:
+        provider.faults = Faults(status=500)
+        await fail(caller, provider, 5)
+        provider.faults = Faults()
+        calls = provider.introspection_calls
+        for wait, seconds in ((0, 5), (4, 1)):
+            clock.ahead += wait
+            response = await get(caller, provider.mint())
+            assert_unavailable(response)
+            assert int(response.headers["retry-after"]) == seconds
+        assert provider.introspection_calls == calls
+
+        clock.ahead += 1
+        assert (await get(caller, provider.mint())).status_code == 200
 
     async def test_four_do_not(self, caller: httpx2.AsyncClient, provider: RunningProvider) -> None:
         provider.faults = Faults(body="html", times=4)
@@ -146,6 +164,20 @@ class TestCallsAtOnce:
             assert isinstance(failure, ProviderUnavailable)
         assert asked == tokens
 
+    async def test_nobody_can_know_the_canary(self) -> None:
+        """Nor can a cache of the provider's: each is another random text."""
+        asked: list[str] = []
+
+        async def ask(token: str) -> TokenData:
+            asked.append(token)
+            return TokenData(active=False)
+
+        breaker = CircuitBreaker(ask, distrustful=True)
+        for _ in range(3):
+            await breaker.probe()
+        assert len(set(asked)) == 3
+        assert all(len(canary) >= 32 for canary in asked)
+
     async def test_a_late_reply_does_not_shorten_a_hold(self) -> None:
         loop = asyncio.get_running_loop()
         replies = {token: loop.create_future() for token in ("early", "late")}
@@ -164,6 +196,27 @@ class TestCallsAtOnce:
         with pytest.raises(ProviderUnavailable) as caught:
             await breaker.ask("next")
         assert int(caught.value.headers["Retry-After"]) > 50
+
+    async def test_a_late_answer_does_not_end_a_hold(self) -> None:
+        loop = asyncio.get_running_loop()
+        replies: dict[str, asyncio.Future[TokenData]] = {
+            token: loop.create_future() for token in ("limited", "answered")
+        }
+
+        async def ask(token: str) -> TokenData:
+            return await replies[token]
+
+        breaker = CircuitBreaker(ask, distrustful=False)
+        calls = {token: asyncio.create_task(breaker.ask(token)) for token in replies}
+        await asyncio.sleep(0)
+        replies["limited"].set_exception(Throttled(60))
+        with pytest.raises(ProviderUnavailable):
+            await calls["limited"]
+        replies["answered"].set_result(TokenData(active=True))
+        assert (await calls["answered"]).active
+        assert breaker.state is State.THROTTLED
+        with pytest.raises(ProviderUnavailable):
+            await breaker.ask("next")
 
 
 class TestTheLog:
@@ -218,6 +271,18 @@ class TestTheDeadline:
                 assert_unavailable(response)
         assert provider.discovery_calls <= 1
 
+    async def test_it_is_one_for_discovery_and_the_call_together(
+        self,
+        caller: httpx2.AsyncClient,
+        provider: RunningProvider,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        """Each of them is within it, and both are not."""
+        monkeypatch.setattr("app.utils.sso.fetch._DEADLINE_SECONDS", 1)
+        slow: frozenset[Endpoint] = frozenset({"discovery", "introspection"})
+        provider.faults = Faults(endpoints=slow, latency=0.7)
+        assert_unavailable(await get(caller, provider.mint()))
+
 
 class TestHealth:
     @pytest.mark.parametrize(
@@ -256,6 +321,56 @@ class TestHealth:
                 clock.ahead = ahead
                 assert await introspector.health() is ProviderHealth.OK
                 assert provider.introspection_calls == calls
+
+    async def test_its_own_answer_is_enough_too(
+        self, settings: Settings, open_service: Open, provider: RunningProvider, clock: Clock
+    ) -> None:
+        async with open_service(settings) as app:
+            introspector: Introspector = app.state.introspector
+            for ahead, calls in ((0, 1), (29, 1), (31, 2)):
+                clock.ahead = ahead
+                assert await introspector.health() is ProviderHealth.OK
+                assert provider.introspection_calls == calls
+
+    @pytest.mark.parametrize(
+        ("mode", "endpoint", "health"),
+        [
+            ("jwt", "introspection", ProviderHealth.OK),
+            ("jwt", "jwks", ProviderHealth.UNAVAILABLE),
+            ("both", "introspection", ProviderHealth.UNAVAILABLE),
+            ("both", "jwks", ProviderHealth.UNAVAILABLE),
+            ("introspect", "jwks", ProviderHealth.OK),
+        ],
+    )
+    async def test_only_what_the_mode_needs_is_asked(
+        self,
+        settings: Settings,
+        open_service: Open,
+        provider: RunningProvider,
+        mode: str,
+        endpoint: str,
+        health: ProviderHealth,
+    ) -> None:
+        provider.faults = Faults.model_validate({"endpoints": [endpoint], "status": 500})
+        async with open_service(settings.model_copy(update={"sso_mode": mode})) as app:
+            introspector: Introspector = app.state.introspector
+            assert await introspector.health() is health
+        if mode == "jwt":
+            assert provider.introspection_calls == 0
+        if mode == "introspect":
+            assert provider.jwks_calls == 0
+
+    async def test_an_open_breaker_is_news_that_is_later(
+        self, settings: Settings, open_service: Open, provider: RunningProvider
+    ) -> None:
+        async with open_service(settings) as app:
+            introspector: Introspector = app.state.introspector
+            await introspector.token_data(provider.mint(), [])
+            provider.faults = Faults(status=500)
+            for _ in range(5):
+                with pytest.raises(ProviderUnavailable):
+                    await introspector.token_data(provider.mint(), [])
+            assert await introspector.health() is ProviderHealth.UNAVAILABLE
 
     async def test_one_that_gives_up_does_not_spoil_the_keys_for_the_requests(
         self,
@@ -323,3 +438,11 @@ class TestProduction:
     ) -> None:
         provider.faults = Faults(always_active=True)
         assert (await get(caller, "invented-token")).status_code == 200
+
+    async def test_and_healthy(
+        self, settings: Settings, open_service: Open, provider: RunningProvider
+    ) -> None:
+        provider.faults = Faults(always_active=True)
+        async with open_service(settings) as app:
+            introspector: Introspector = app.state.introspector
+            assert await introspector.health() is ProviderHealth.OK

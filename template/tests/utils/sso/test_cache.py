@@ -139,6 +139,11 @@ class TestItsContents:
         other = settings.model_copy(update=change)
         assert cache_key(settings, "some-token") != cache_key(other, "some-token")
 
+    def test_no_two_clients_and_providers_run_into_one_name(self, settings: Settings) -> None:
+        one = settings.model_copy(update={"sso_issuer": "https://a.example/b", "client_id": "c"})
+        other = settings.model_copy(update={"sso_issuer": "https://a.example/", "client_id": "bc"})
+        assert cache_key(one, "some-token") != cache_key(other, "some-token")
+
     async def test_no_token_stands_in_it(
         self, settings: Settings, open_service: Open, provider: RunningProvider
     ) -> None:
@@ -236,6 +241,48 @@ class TestConcurrentRequests:
 
         assert (await get(caller, token)).status_code == 200
         assert provider.introspection_calls == 1
+
+    async def test_its_minute_begins_when_the_provider_is_asked(
+        self, caller: httpx2.AsyncClient, provider: RunningProvider, clock: Clock, held: Held
+    ) -> None:
+        """What it says may be as old as the call, and the token revoked meanwhile."""
+        token = provider.mint()
+        request = asyncio.create_task(get(caller, token))
+        await held.asked.wait()
+        clock.ahead = 30
+        held.answer.set()
+        assert (await request).status_code == 200
+        for ahead, calls in ((58, 1), (61, 2)):
+            clock.ahead = ahead
+            assert (await get(caller, token)).status_code == 200
+            assert provider.introspection_calls == calls
+
+    @pytest.mark.parametrize("about", ["a token", "its health"])
+    async def test_nobody_asks_any_more_when_the_service_has_stopped(
+        self,
+        settings: Settings,
+        open_service: Open,
+        provider: RunningProvider,
+        held: Held,
+        monkeypatch: pytest.MonkeyPatch,
+        about: str,
+    ) -> None:
+        """Nor does the stop wait for the provider."""
+        monkeypatch.setattr("app.utils.sso.fetch._DEADLINE_SECONDS", 600)
+        before = asyncio.all_tasks()
+        async with asyncio.timeout(20), open_service(settings) as app:
+            introspector: Introspector = app.state.introspector
+            question = (
+                introspector.health()
+                if about == "its health"
+                else introspector.token_data(provider.mint(), [])
+            )
+            asking = asyncio.ensure_future(question)
+            await held.asked.wait()
+            asking.cancel()
+            await asyncio.gather(asking, return_exceptions=True)
+            assert not asyncio.all_tasks() <= before, "the question itself goes on"
+        assert asyncio.all_tasks() <= before
 
 
 class TestAnOutage:

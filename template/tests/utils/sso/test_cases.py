@@ -7,6 +7,7 @@ import pytest
 from pydantic import SecretStr
 
 from app.settings import Settings
+from app.utils.sso.fetch import Reply
 from app.utils.sso.introspector import Introspector, ProviderHealth
 from devtools.processes import free_port
 from devtools.provider import Faults, RunningProvider
@@ -140,6 +141,28 @@ class TestInactiveToken:
         assert "revoked" in text
         assert "host name" in text
 
+    @pytest.mark.parametrize(
+        ("audience", "cause"),
+        [("https://api.example.com", "CLIENT_ID is not in its aud"), ("app", "host name")],
+    )
+    async def test_what_counts_for_the_warning_is_our_client_and_not_our_audience(
+        self,
+        settings: Settings,
+        serve: Serve,
+        provider: RunningProvider,
+        log: Log,
+        audience: str,
+        cause: str,
+    ) -> None:
+        other = settings.model_copy(update={"sso_audience": "https://api.example.com"})
+        token = provider.mint(format="jwt", audience=audience)
+        provider.revoke(token)
+        async with serve(other) as caller:
+            assert_refused(await get(caller, token))
+        [(level, text)] = log.lines()
+        assert level == "WARNING"
+        assert cause in text
+
     async def test_the_warning_tells_of_an_audience_without_our_client(
         self,
         caller: httpx2.AsyncClient,
@@ -186,6 +209,7 @@ class TestTokenForAnother:
             {"iss": ""},
             {"token_type": "refresh_token"},
             {"token_type": "N_A"},
+            {"token_type": "id_token"},
             {"token_use": "id", "token_type": None},
             {"token_use": "refresh"},
             {"typ": "Refresh"},
@@ -242,6 +266,16 @@ class TestTokenForAnother:
     ) -> None:
         provider.faults = Faults(drop_claims=frozenset(claims))
         assert_refused(await get(caller, provider.mint(format="jwt", **claims)))
+
+    async def test_the_name_of_our_client_is_no_audience(
+        self, settings: Settings, serve: Serve, provider: RunningProvider
+    ) -> None:
+        """It is that of ID tokens, and of whatever else is issued to this client."""
+        other = settings.model_copy(update={"sso_audience": "https://api.example.com"})
+        async with serve(other) as caller:
+            assert_refused(await get(caller, provider.mint(audience=settings.client_id)))
+            token = provider.mint(audience="https://api.example.com")
+            assert (await get(caller, token)).status_code == 200
 
     async def test_a_missing_issuer_is_refused_where_the_settings_want_one(
         self, settings: Settings, serve: Serve, provider: RunningProvider
@@ -319,6 +353,18 @@ class TestMissingScope:
             )
             assert log.levels() == ["INFO"]
         assert provider.introspection_calls == 1
+
+    @pytest.mark.parametrize("scope", ["report:read", "report:write", "other", ""])
+    async def test_of_several_each_is_required(
+        self, caller: httpx2.AsyncClient, provider: RunningProvider, scope: str
+    ) -> None:
+        response = await get(caller, provider.mint(scope=scope), "/editors")
+        assert response.status_code == 403
+        assert response.json()["scopes"] == ["report:read", "report:write"]
+        assert 'scope="report:read report:write"' in response.headers["www-authenticate"]
+
+        token = provider.mint(scope="report:write other report:read")
+        assert (await get(caller, token, "/editors")).status_code == 200
 
 
 class TestInsufficientAuthentication:
@@ -445,6 +491,7 @@ class TestProviderLimitsTheRate:
 
         clock.ahead += seconds
         assert (await get(caller, other)).status_code == 200
+        assert provider.introspection_calls == 2, "no canary: the provider has answered"
 
 
 class TestProviderRefusesUs:
@@ -471,7 +518,9 @@ class TestProviderRefusesUs:
     ) -> None:
         provider.faults = Faults.model_validate(faults)
         for _ in range(5):
-            assert_unavailable(await get(caller, provider.mint()), "sso-misconfigured")
+            response = await get(caller, provider.mint())
+            assert_unavailable(response, "sso-misconfigured")
+            assert response.headers["retry-after"] == "30"
 
         [(level, text)] = log.lines()
         assert level == "ERROR"
@@ -480,7 +529,9 @@ class TestProviderRefusesUs:
 
         provider.faults = Faults()
         clock.ahead += 29
-        assert_unavailable(await get(caller, provider.mint()), "sso-misconfigured")
+        response = await get(caller, provider.mint())
+        assert_unavailable(response, "sso-misconfigured")
+        assert response.headers["retry-after"] == "1"
         clock.ahead += 2
         assert (await get(caller, provider.mint())).status_code == 200
 
@@ -496,10 +547,11 @@ class TestProviderRefusesUs:
             assert_unavailable(await get(caller, provider.mint()), "sso-misconfigured")
         assert "canary-secret" not in log.text
 
+    @pytest.mark.parametrize("status", [404, 405])
     async def test_a_wrong_address_of_the_endpoint_is_our_fault_too(
-        self, caller: httpx2.AsyncClient, provider: RunningProvider, log: Log
+        self, caller: httpx2.AsyncClient, provider: RunningProvider, log: Log, status: int
     ) -> None:
-        provider.faults = Faults(status=404)
+        provider.faults = Faults(status=status)
         assert_unavailable(await get(caller, provider.mint()), "sso-misconfigured")
         assert log.levels() == ["ERROR"]
 
@@ -643,6 +695,47 @@ class TestUntrustworthyReply:
 
         provider.faults = Faults()
         assert (await get(caller, token)).status_code == 200, "nothing is remembered"
+
+    @pytest.mark.parametrize("status", [200, 204, 302, 400, 401, 404, 418, 429, 500])
+    @pytest.mark.parametrize("form", ["{}", '{{"active": "{}", "error": "{}"}}'])
+    async def test_a_reply_that_repeats_the_request_is_repeated_nowhere(
+        self,
+        caller: httpx2.AsyncClient,
+        provider: RunningProvider,
+        log: Log,
+        monkeypatch: pytest.MonkeyPatch,
+        status: int,
+        form: str,
+    ) -> None:
+        async def echo(_client: httpx2.AsyncClient, request: httpx2.Request) -> Reply:
+            said = f"canary {request.content.decode()} {request.headers['authorization']}"
+            return Reply(
+                status, httpx2.Headers({"retry-after": said}), form.format(said, said).encode()
+            )
+
+        assert (await get(caller, provider.mint())).status_code == 200
+        monkeypatch.setattr("app.utils.sso.endpoint.fetch", echo)
+        response = await get(caller, "token-of-a-caller")
+        assert response.status_code == 503
+        assert "canary" not in response.text + str(response.headers)
+        assert log.lines(), "it is worth a line"
+        assert "canary" not in log.text
+
+    @pytest.mark.parametrize(
+        ("body", "what"), [("gzip_bomb", "a compressed body"), ("oversized", "an oversized body")]
+    )
+    async def test_the_log_tells_a_body_that_is_not_read_to_its_end(
+        self,
+        caller: httpx2.AsyncClient,
+        provider: RunningProvider,
+        log: Log,
+        body: str,
+        what: str,
+    ) -> None:
+        provider.faults = Faults.model_validate({"body": body})
+        assert_unavailable(await get(caller, provider.mint()))
+        [(_, said)] = log.lines()
+        assert what in said
 
     async def test_the_log_names_the_members_that_are_wrong(
         self, caller: httpx2.AsyncClient, provider: RunningProvider, log: Log

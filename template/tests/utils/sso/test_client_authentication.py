@@ -1,9 +1,12 @@
 """How the service shows the provider who it is, against a provider that checks it."""
 
+import base64
+import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
+import jwt
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import (
@@ -85,6 +88,12 @@ class TestASecret:
             chosen = trusting(provider, settings, client_auth_method=method)
             assert await introspect(chosen, provider.mint(sub="a-1")) == "a-1"
 
+    def test_each_is_encoded_as_a_form_is(self, settings: Settings) -> None:
+        """RFC 6749 §2.3.1 and its appendix B, and a space as every decoder reads it."""
+        ours = {"client_id": "a/b c", "client_secret": SecretStr("d/e:f+g~")}
+        header = ClientAuthentication(settings.model_copy(update=ours)).headers()["Authorization"]
+        assert base64.b64decode(header.removeprefix("Basic ")) == b"a%2Fb%20c:d%2Fe%3Af%2Bg~"
+
     async def test_the_forms_are_different(self, settings: Settings) -> None:
         config = ProviderConfig(client_secret="s %", client_auth_method="client_secret_basic_raw")
         with running_provider(config) as provider:
@@ -120,6 +129,41 @@ class TestASignedAssertion:
                 for sub in ("a-1", "a-2"):
                     token = await introspector.token_data(provider.mint(sub=sub), [])
                     assert token.sub == sub
+
+    @pytest.mark.parametrize(
+        ("key", "algorithm"),
+        [
+            (_KEYS["RSA"](), "RS256"),
+            (_KEYS["P-256"](), "ES256"),
+            (ec.generate_private_key(ec.SECP384R1()), "ES384"),
+            (ec.generate_private_key(ec.SECP521R1()), "ES512"),
+            (_KEYS["Ed25519"](), "EdDSA"),
+        ],
+        ids=["RSA", "P-256", "P-384", "P-521", "Ed25519"],
+    )
+    def test_it_says_who_we_are_for_a_minute_and_once(
+        self, settings: Settings, tmp_path: Path, key: Key, algorithm: str
+    ) -> None:
+        """RFC 7523 §3, OpenID Connect §9: some providers require each of its claims."""
+        file = tmp_path / "key.pem"
+        file.write_bytes(pem(key))
+        ours = {"client_auth_method": "private_key_jwt", "client_private_key_file": file}
+        authentication = ClientAuthentication(
+            settings.model_copy(update=ours | {"client_key_id": "its-key"})
+        )
+        before = int(time.time())
+        one, other = (authentication.fields()["client_assertion"] for _ in range(2))
+
+        header = jwt.get_unverified_header(one)
+        assert (header["alg"], header["kid"]) == (algorithm, "its-key")
+        claims = jwt.decode(one, key.public_key(), [algorithm], audience=settings.sso_issuer)
+        assert claims.keys() == {"iss", "sub", "aud", "jti", "iat", "exp"}
+        assert claims["iss"] == claims["sub"] == settings.client_id
+        assert claims["aud"] == settings.sso_issuer
+        assert before <= claims["iat"] <= time.time()
+        assert claims["exp"] == claims["iat"] + 60
+        again = jwt.decode(other, options={"verify_signature": False})
+        assert again["jti"] != claims["jti"]
 
     async def test_another_key_is_refused(self, settings: Settings, tmp_path: Path) -> None:
         file = tmp_path / "key.pem"

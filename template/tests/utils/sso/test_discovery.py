@@ -102,6 +102,40 @@ async def test_a_document_of_another_issuer_is_not_used(
         await finding(http, settings, sso_issuer=provider.issuer + "/").endpoint()
 
 
+async def test_a_document_that_cannot_be_read_may_be_the_right_one(
+    http: httpx2.AsyncClient, settings: Settings, provider: RunningProvider
+) -> None:
+    """It is an outage, although there is one of another issuer: the settings may be right."""
+    provider.faults = Faults(endpoints=_DISCOVERY, status=500, times=1)
+    with pytest.raises(Unreachable):
+        await finding(http, settings, sso_issuer=provider.issuer + "/").endpoint()
+
+
+@pytest.mark.parametrize(
+    ("method", "aliases", "path"),
+    [
+        ("tls_client_auth", True, "/mtls/introspect"),
+        ("tls_client_auth", False, "/introspect"),
+        ("client_secret_basic", True, "/introspect"),
+    ],
+)
+async def test_a_client_with_a_certificate_calls_where_it_is_asked_for(
+    http: httpx2.AsyncClient,
+    settings: Settings,
+    provider: RunningProvider,
+    method: str,
+    aliases: bool,
+    path: str,
+) -> None:
+    """RFC 8705 §5."""
+    where: JsonValue = {"introspection_endpoint": f"{provider.issuer}/mtls/introspect"}
+    provider.faults = Faults(
+        endpoints=_DISCOVERY, override_claims={"mtls_endpoint_aliases": where if aliases else {}}
+    )
+    found = finding(http, settings, client_auth_method=method)
+    assert await found.endpoint() == f"{provider.issuer}{path}"
+
+
 async def test_an_endpoint_without_tls_is_not_used_in_production(
     http: httpx2.AsyncClient, settings: Settings, provider: RunningProvider
 ) -> None:

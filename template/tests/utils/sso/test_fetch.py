@@ -48,6 +48,54 @@ def test_the_mark_that_some_servers_begin_with_does_no_harm() -> None:
     assert parse_object(b'\xef\xbb\xbf{"active": true}') == {"active": True}
 
 
+class Failing(httpx2.AsyncBaseTransport):
+    """A network on which each request fails alike."""
+
+    def __init__(self, failure: type[httpx2.TransportError]) -> None:
+        self.requests = 0
+        self._failure = failure
+
+    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        """Count the request, and fail."""
+        self.requests += 1
+        raise self._failure("a canary", request=request)
+
+
+@pytest.mark.parametrize(
+    ("failure", "requests"),
+    [
+        (httpx2.ConnectError, 2),
+        (httpx2.ReadError, 2),
+        (httpx2.WriteError, 2),
+        (httpx2.RemoteProtocolError, 2),
+        (httpx2.ConnectTimeout, 1),
+        (httpx2.ReadTimeout, 1),
+        (httpx2.PoolTimeout, 1),
+        (httpx2.LocalProtocolError, 1),
+    ],
+)
+async def test_only_a_connection_that_fails_is_tried_again_and_once(
+    failure: type[httpx2.TransportError], requests: int
+) -> None:
+    """A restart of the provider explains it; who is slow is not asked for twice the work."""
+    network = Failing(failure)
+    async with httpx2.AsyncClient(transport=network) as client:
+        with pytest.raises(Unreachable) as caught:
+            await fetch(client, client.build_request("GET", "http://127.0.0.1:9/"))
+    assert network.requests == requests
+    assert failure.__name__ in str(caught.value)
+    assert "canary" not in str(caught.value), "what it says may hold anything"
+
+
+async def test_a_host_that_does_not_answer_is_given_up_before_the_deadline(
+    settings: Settings,
+) -> None:
+    """Else there is no time left for the next address of its name, or for a retry."""
+    async with create_client(settings) as client:
+        assert client.timeout.connect == 1
+        assert client.timeout.read == 5
+
+
 async def test_a_cookie_of_the_provider_is_not_kept(settings: Settings) -> None:
     """It would tie all calls together, and an odd one would make each later call impossible."""
     requests: list[bytes] = []

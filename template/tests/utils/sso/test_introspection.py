@@ -1,10 +1,16 @@
 """What a good token is, whichever way the provider writes it, and what a route learns of it."""
 
+from urllib.parse import parse_qs
+
 import httpx2
 import pytest
+from pydantic import ValidationError
 from starlette.types import Message
 
 from app.settings import Settings
+from app.utils.sso.errors import ScopeInsufficient
+from app.utils.sso.fetch import Reply, fetch
+from app.utils.sso.introspection_schema import ClaimNames, TokenData
 from devtools.provider import Faults, RunningProvider
 from devtools.pytest_plugin import Bearer
 from tests.utils.sso.conftest import Open
@@ -85,11 +91,55 @@ class TestAGoodToken:
         provider.faults = Faults.model_validate({"override_claims": claims})
         assert (await caller.get("/writers", headers=bearer())).status_code == 200
 
+    async def test_an_empty_scope_is_none_whatever_stands_beside_it(
+        self, caller: httpx2.AsyncClient, provider: RunningProvider, bearer: Bearer
+    ) -> None:
+        provider.faults = Faults(override_claims={"scope": "", "scp": "report:write"})
+        assert (await caller.get("/writers", headers=bearer())).status_code == 403
+
+    async def test_the_provider_is_told_that_it_is_an_access_token(
+        self,
+        caller: httpx2.AsyncClient,
+        provider: RunningProvider,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        """RFC 7662 §2.1: some look for it among the refresh tokens first."""
+        forms: list[dict[str, list[str]]] = []
+
+        async def noting(client: httpx2.AsyncClient, request: httpx2.Request) -> Reply:
+            forms.append(parse_qs(request.content.decode()))
+            return await fetch(client, request)
+
+        monkeypatch.setattr("app.utils.sso.endpoint.fetch", noting)
+        token = provider.mint()
+        headers = {"Authorization": f"Bearer {token}"}
+        assert (await caller.get("/anyone", headers=headers)).status_code == 200
+        assert forms == [{"token": [token], "token_type_hint": ["access_token"]}]
+
     async def test_a_connection_that_breaks_once_is_tried_again(
         self, caller: httpx2.AsyncClient, provider: RunningProvider, bearer: Bearer
     ) -> None:
         provider.faults = Faults(cut_body=True, times=1)
         assert (await caller.get("/anyone", headers=bearer())).status_code == 200
+
+
+def test_an_error_about_a_response_does_not_repeat_it() -> None:
+    """Whoever logs one by mistake logs no claims."""
+    with pytest.raises(ValidationError) as caught:
+        TokenData.read({"active": "canary", "sub": ["canary"]}, ClaimNames())
+    assert "canary" not in str(caught.value)
+
+
+def test_what_is_known_of_a_token_does_not_change() -> None:
+    """It is shared by all the requests that come with the token."""
+    token = TokenData(active=True, sub="a-1")
+    with pytest.raises(ValidationError):
+        token.sub = "root"
+
+
+def test_a_name_that_cannot_be_quoted_is_left_out_of_a_challenge() -> None:
+    challenge = ScopeInsufficient(['report:"all"']).headers["WWW-Authenticate"]
+    assert challenge == 'Bearer realm="api", error="insufficient_scope"'
 
 
 class TestWebSockets:

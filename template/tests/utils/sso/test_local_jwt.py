@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 import httpx2
 import jwt
 import pytest
-from cryptography.hazmat.primitives.asymmetric import ec, ed448, rsa
+from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa
 from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm
 from pydantic import JsonValue
 
@@ -21,7 +21,12 @@ from devtools.provider.keys import ALGORITHMS
 from tests.utils.sso.assertions import Log, assert_problem, assert_refused, assert_unavailable, get
 from tests.utils.sso.conftest import Clock, Serve
 
-type Key = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | ed448.Ed448PrivateKey
+type Key = (
+    rsa.RSAPrivateKey
+    | ec.EllipticCurvePrivateKey
+    | ed448.Ed448PrivateKey
+    | ed25519.Ed25519PrivateKey
+)
 type Jwk = dict[str, JsonValue]
 
 _JWS = jwt.PyJWS()
@@ -34,6 +39,7 @@ _KEYS: dict[str, Key] = {
     "ES512": ec.generate_private_key(ec.SECP521R1()),
     "EdDSA": ed448.Ed448PrivateKey.generate(),
 }
+_ED25519 = ed25519.Ed25519PrivateKey.generate()
 _JWKS: frozenset[Endpoint] = frozenset({"jwks"})
 
 
@@ -164,6 +170,43 @@ class TestTheSignature:
         token = provider.sign(claims(provider), kid=None)
         assert (await get(caller, token)).status_code == 200
 
+    async def test_and_with_no_more_than_a_few(
+        self, caller: httpx2.AsyncClient, provider: RunningProvider
+    ) -> None:
+        """Each costs a verification, and anybody may send a token without an identifier."""
+        publish(provider, *(public_jwk(_RSA, kid=f"key-{number}") for number in range(8)))
+        assert_refused(await get(caller, provider.sign(claims(provider), kid=None)))
+        assert (await get(caller, provider.sign(claims(provider)))).status_code == 200
+
+    @pytest.mark.parametrize(
+        ("curve", "members", "accepted"),
+        [
+            ("Ed25519", {}, {"EdDSA", "Ed25519"}),
+            ("Ed25519", {"alg": "Ed25519"}, {"Ed25519"}),
+            ("Ed25519", {"alg": "EdDSA"}, {"EdDSA"}),
+            ("Ed448", {}, {"EdDSA"}),
+        ],
+        ids=str,
+    )
+    async def test_eddsa_leaves_the_curve_open_and_ed25519_does_not(
+        self,
+        caller: httpx2.AsyncClient,
+        provider: RunningProvider,
+        curve: str,
+        members: Jwk,
+        accepted: set[str],
+    ) -> None:
+        """RFC 9864 §2.2."""
+        key = _ED25519 if curve == "Ed25519" else _KEYS["EdDSA"]
+        publish(provider, public_jwk(key, kid="its-key") | members)
+        jws = jwt.PyJWS()
+        jws.register_algorithm("Ed25519", OKPAlgorithm())
+        payload = json.dumps(claims(provider)).encode()
+        for algorithm in ("EdDSA", "Ed25519"):
+            token = jws.encode(payload, key, algorithm, {"kid": "its-key"})
+            answer = await get(caller, token)
+            assert answer.status_code == (200 if algorithm in accepted else 401)
+
     @pytest.mark.parametrize("kid", ["unknown", "", "../rs256", 7, ["a"]], ids=str)
     async def test_an_unknown_identifier_is_refused(
         self, caller: httpx2.AsyncClient, provider: RunningProvider, kid: JsonValue
@@ -273,6 +316,7 @@ class TestTheClaims:
             {"iat": None},
             {"iat": "0"},
             {"iat": False},
+            {"iat": -1},
             {"iat": 32_503_680_000},
             {"nbf": 32_503_680_000},
             {"nbf": "0"},
@@ -339,6 +383,20 @@ class TestTheClaims:
         token = _JWS.encode(payload, _RSA, "RS256", {"kid": "its-key"})
         assert_refused(await get(caller, token))
 
+    @pytest.mark.parametrize(("seconds", "status"), [(20, 200), (40, 401)])
+    async def test_clocks_may_differ_by_half_a_minute(
+        self,
+        caller: httpx2.AsyncClient,
+        provider: RunningProvider,
+        clock: Clock,
+        seconds: int,
+        status: int,
+    ) -> None:
+        issued = int(clock.time()) + seconds
+        assert (
+            await get(caller, provider.sign(claims(provider, iat=issued)))
+        ).status_code == status
+
     async def test_a_refusal_is_logged(
         self, caller: httpx2.AsyncClient, provider: RunningProvider, log: Log
     ) -> None:
@@ -382,6 +440,45 @@ class TestTheType:
         strict = local.model_copy(update={"sso_jwt_type": "at+jwt"})
         async with serve(strict) as caller:
             assert_refused(await get(caller, provider.sign(claims(provider), typ=typ)))
+
+    async def test_a_type_that_says_it_tells_more_than_a_nonce(
+        self, local: Settings, serve: Serve, provider: RunningProvider
+    ) -> None:
+        strict = local.model_copy(update={"sso_jwt_type": "at+jwt"})
+        async with serve(strict) as caller:
+            token = provider.sign(claims(provider, nonce="n-0S6_WzA2Mj"), typ="at+jwt")
+            assert (await get(caller, token)).status_code == 200
+
+    @pytest.mark.parametrize("scope", [{"scope": "a"}, {"scp": ["a"]}, {"scp": "a"}], ids=str)
+    async def test_so_does_a_scope(
+        self, caller: httpx2.AsyncClient, provider: RunningProvider, scope: Jwk
+    ) -> None:
+        """No ID token has one."""
+        token = provider.sign(claims(provider, nonce="n-0S6_WzA2Mj", **scope))
+        assert (await get(caller, token)).status_code == 200
+
+    @pytest.mark.parametrize(
+        ("names", "client"),
+        [
+            (["client_id", "azp", "appid", "cid"], "client_id"),
+            (["azp", "appid", "cid"], "azp"),
+            (["appid", "cid"], "appid"),
+            (["cid"], "cid"),
+        ],
+    )
+    async def test_the_client_is_found_by_each_of_its_names(
+        self,
+        local: Settings,
+        serve: Serve,
+        provider: RunningProvider,
+        names: list[str],
+        client: str,
+    ) -> None:
+        named: Jwk = {name: name for name in names}
+        by_client = local.model_copy(update={"sso_subject_claim": "client_id"})
+        async with serve(by_client) as caller:
+            answer = await get(caller, provider.sign(claims(provider, **named)), "/who")
+            assert answer.json()["subject"] == client
 
 
 class TestTheKeys:
@@ -660,6 +757,14 @@ class TestBoth:
     ) -> None:
         assert (await get(caller, provider.mint(format="jwt"))).status_code == 200
         assert provider.introspection_calls == 1
+
+    async def test_the_nonce_of_a_login_is_no_reason_to_refuse(
+        self, caller: httpx2.AsyncClient, provider: RunningProvider
+    ) -> None:
+        """Some providers repeat it in access tokens; here they tell which is which."""
+        token = provider.mint(format="jwt", nonce="n-0S6_WzA2Mj", scope=None)
+        assert "scope" not in jwt.decode(token, options={"verify_signature": False})
+        assert (await get(caller, token)).status_code == 200
 
     async def test_a_revoked_token_is_refused(
         self, caller: httpx2.AsyncClient, provider: RunningProvider

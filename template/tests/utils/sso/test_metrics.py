@@ -8,10 +8,11 @@ import pytest
 from opentelemetry.context import Context
 from opentelemetry.util.types import Attributes
 
-from app.utils.sso import breaker, endpoint, introspector, local_jwt, verdict
+from app.settings import Settings
+from app.utils.sso import authorization, breaker, endpoint, introspector, local_jwt, verdict
 from devtools.provider import Faults, RunningProvider
 from tests.utils.sso.assertions import get
-from tests.utils.sso.conftest import Clock
+from tests.utils.sso.conftest import Clock, Serve
 
 
 class Recorder:
@@ -35,7 +36,7 @@ class Recorder:
 def instruments(monkeypatch: pytest.MonkeyPatch) -> dict[str, Recorder]:
     """The instruments by their names in ``app.utils.sso.metrics``."""
     recorders: dict[str, Recorder] = {}
-    for module in (breaker, endpoint, introspector, local_jwt, verdict):
+    for module in (authorization, breaker, endpoint, introspector, local_jwt, verdict):
         for name in (
             "BREAKER_STATE",
             "CACHE_LOOKUPS",
@@ -93,6 +94,7 @@ async def test_calls_are_timed_by_their_outcome(
     [
         ({"active": False}, "inactive"),
         ({"exp": 1}, "time"),
+        ({"nbf": 32_503_680_000}, "time"),
         ({"aud": "another"}, "audience"),
         ({"iss": "https://other.example.com"}, "issuer"),
         ({"typ": "Refresh"}, "kind"),
@@ -130,7 +132,44 @@ async def test_the_breaker_shows_its_state(
     provider.faults = Faults()
     clock.ahead += 61
     await get(caller, provider.mint())
-    assert instruments["BREAKER_STATE"].amounts == [state, 0]
+    assert instruments["BREAKER_STATE"].amounts == [0, state, 0]
+
+
+async def test_a_token_that_lacks_what_a_route_asks_for_is_counted_too(
+    instruments: dict[str, Recorder], caller: httpx2.AsyncClient, provider: RunningProvider
+) -> None:
+    for path in ("/admins", "/strong", "/recent"):
+        await get(caller, provider.mint(), path)
+    reasons = [attributes["reason"] for attributes in instruments["REFUSALS"].attributes]
+    assert reasons == ["role", "authentication", "authentication"]
+
+
+async def test_a_jwt_that_is_none_of_the_provider_is_counted_too(
+    instruments: dict[str, Recorder], settings: Settings, serve: Serve
+) -> None:
+    async with serve(settings.model_copy(update={"sso_mode": "jwt"})) as caller:
+        await get(caller, "opaque-token")
+    assert instruments["REFUSALS"].attributes == [{"reason": "jwt"}]
+
+
+async def test_each_look_up_is_counted_once(
+    instruments: dict[str, Recorder],
+    settings: Settings,
+    serve: Serve,
+    provider: RunningProvider,
+    clock: Clock,
+) -> None:
+    """One that an older response serves in the end is no miss beside."""
+    token = provider.mint()
+    lenient = settings.model_copy(update={"token_cache_stale_seconds": 300})
+    async with serve(lenient) as caller:
+        assert (await get(caller, token)).status_code == 200
+        provider.faults = Faults(status=500)
+        clock.ahead = 61
+        assert (await get(caller, token)).status_code == 200
+        await get(caller, provider.mint())
+    results = [attributes["result"] for attributes in instruments["CACHE_LOOKUPS"].attributes]
+    assert results == ["miss", "stale", "miss"]
 
 
 async def test_no_attribute_names_a_token_or_a_person(

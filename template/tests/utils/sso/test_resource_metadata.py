@@ -33,10 +33,11 @@ async def test_every_challenge_says_where_the_document_is(
             await caller.get("/anyone", headers={"Authorization": ""}),
             await get(caller, token, "/writers"),
             await get(caller, token, "/strong"),
+            await get(caller, token, "/admins"),
         ]
         document = await caller.get(httpx2.URL(document_url).path)
 
-    assert [answer.status_code for answer in answers] == [401, 401, 400, 403, 401]
+    assert [answer.status_code for answer in answers] == [401, 401, 400, 403, 401, 403]
     for answer in answers:
         challenge = answer.headers["www-authenticate"]
         assert challenge.endswith(f', resource_metadata="{document_url}"')

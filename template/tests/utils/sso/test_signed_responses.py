@@ -4,8 +4,10 @@ from collections.abc import AsyncIterator
 
 import httpx2
 import pytest
+from pydantic import JsonValue
 
 from app.settings import Settings
+from app.utils.sso.fetch import Reply, fetch
 from devtools.provider import Faults, RunningProvider
 from tests.utils.sso.assertions import Log, assert_refused, assert_unavailable, get
 from tests.utils.sso.conftest import Clock, Serve
@@ -54,6 +56,29 @@ async def test_a_response_that_is_not_signed_for_us_is_not_believed(
 
 
 @pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"\xff\xfe.\xc3\xa9.AAAA",
+        b"a.b.c",
+        b"..",
+        b'{"active": true}',
+    ],
+    ids=str,
+)
+async def test_a_body_that_is_called_signed_and_is_no_jwt_is_not_believed(
+    caller: httpx2.AsyncClient, monkeypatch: pytest.MonkeyPatch, log: Log, body: bytes
+) -> None:
+    async def answer(_client: httpx2.AsyncClient, _request: httpx2.Request) -> Reply:
+        headers = httpx2.Headers({"content-type": "application/token-introspection+jwt"})
+        return Reply(200, headers, body)
+
+    monkeypatch.setattr("app.utils.sso.endpoint.fetch", answer)
+    assert_unavailable(await get(caller, "some-token"))
+    assert log.levels() == ["ERROR"]
+
+
+@pytest.mark.parametrize(
     "faults",
     [
         {"body": "nan"},
@@ -94,6 +119,31 @@ async def test_without_the_keys_it_is_an_outage_that_opens_the_breaker(
     provider.faults = Faults()
     clock.ahead += 31
     assert (await get(caller, provider.mint())).status_code == 200
+
+
+async def test_a_signed_body_that_is_not_called_so_is_not_believed(
+    caller: httpx2.AsyncClient, provider: RunningProvider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """RFC 9701 §5: its type tells it from what else the provider signs."""
+
+    async def renamed(client: httpx2.AsyncClient, request: httpx2.Request) -> Reply:
+        reply = await fetch(client, request)
+        return Reply(reply.status, httpx2.Headers({"content-type": "application/jwt"}), reply.body)
+
+    assert (await get(caller, provider.mint())).status_code == 200
+    monkeypatch.setattr("app.utils.sso.endpoint.fetch", renamed)
+    assert_unavailable(await get(caller, provider.mint()))
+
+
+async def test_without_an_address_of_the_keys_it_is_our_fault_and_held(
+    caller: httpx2.AsyncClient, provider: RunningProvider, log: Log
+) -> None:
+    nowhere: dict[str, JsonValue] = {"jwks_uri": None}
+    provider.faults = Faults(endpoints=frozenset({"discovery"}), override_claims=nowhere)
+    for _ in range(4):
+        assert_unavailable(await get(caller, provider.mint()), "sso-misconfigured")
+    assert provider.introspection_calls == 2, "one for the token and one for the canary"
+    assert set(log.levels()) == {"ERROR"}
 
 
 async def test_a_signed_response_is_no_access_token(

