@@ -29,8 +29,13 @@ from tests.database.notes import Note, notes
 
 
 @asynccontextmanager
-async def serving(database: Database) -> AsyncIterator[httpx2.AsyncClient]:
-    """Serve the titles of the notes, each time with another kind of session."""
+async def serving(
+    database: Database, holding: asyncio.Event | None = None
+) -> AsyncIterator[httpx2.AsyncClient]:
+    """Serve the titles of the notes, each time with another kind of session.
+
+    `holding` is set as soon as `/slow` has its connection.
+    """
     app = FastAPI()
     add_exception_handlers(app)
     app.state.database = database
@@ -46,6 +51,8 @@ async def serving(database: Database) -> AsyncIterator[httpx2.AsyncClient]:
     @app.get("/slow")
     async def read_until_cancelled(session: ReadSession) -> None:
         await session.connection()
+        if holding is not None:
+            holding.set()
         await asyncio.Event().wait()
 
     transport = httpx2.ASGITransport(app)
@@ -226,10 +233,11 @@ class TestAReplica:
         self, replicated: Database
     ) -> None:
         assert replicated.replica is not None
-        async with serving(replicated) as client:
+        holding = asyncio.Event()
+        async with serving(replicated, holding) as client:
             slow = asyncio.create_task(client.get("/slow"))
-            while (await client.get("/")).status_code == 200:
-                pass
+            async with asyncio.timeout(20):
+                await holding.wait()
             response = await client.get("/")
             assert response.status_code == 503
             assert response.json()["type"] == "urn:problem:database-unavailable"
