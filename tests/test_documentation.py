@@ -71,12 +71,20 @@ def test_every_path_that_is_named_is_one_of_the_template_or_of_its_tests() -> No
             assert known or any(example in name for example in _EXAMPLES), f"{path}: {name}"
 
 
-def test_every_setting_of_the_page_about_tokens_is_one() -> None:
-    known = (TEMPLATE / "app" / "core" / "settings.py").read_text("utf-8")
-    cells = re.findall(r"^\| ((?:`[A-Z_]+`(?:, )?)+) \|", text("docs/sso.md"), re.MULTILINE)
-    settings = re.findall(r"`([A-Z_]+)`", "".join(cells))
+@pytest.mark.parametrize(
+    ("part", "name"),
+    [
+        (r"^\| ((?:`[A-Z_]+`(?:, )?)+) \|", r"`([A-Z_]+)`"),
+        (r"^```dotenv\n((?:.+\n)+?)```", r"^([A-Z_]+)="),
+    ],
+    ids=["tables", "recipes"],
+)
+def test_every_setting_of_the_page_about_tokens_is_one(part: str, name: str) -> None:
+    known = (_SSO.parents[1] / "core" / "settings.py").read_text("utf-8")
+    parts = re.findall(part, text("docs/sso.md"), re.MULTILINE)
+    settings = re.findall(name, "".join(parts), re.MULTILINE)
     assert len(settings) > 20
-    assert [name for name in settings if f"    {name.lower()}:" not in known] == []
+    assert [it for it in settings if f"    {it.lower()}:" not in known] == []
 
 
 def test_the_code_of_the_page_about_tokens_does_what_it_says(project: Project) -> None:
@@ -111,14 +119,6 @@ def test_the_readme_says_how_to_copy_and_how_to_update() -> None:
         for path in tracked_files(REPOSITORY)
         if path.suffix == ".md"
     )
-
-
-def test_what_a_recipe_sets_is_a_setting() -> None:
-    known = (TEMPLATE / "app" / "core" / "settings.py").read_text("utf-8")
-    recipes = re.findall(r"^```dotenv\n(.+?)^```", text("docs/sso.md"), re.MULTILINE | re.DOTALL)
-    settings = re.findall(r"^([A-Z_]+)=", "".join(recipes), re.MULTILINE)
-    assert len(settings) > 20
-    assert [name for name in settings if f"    {name.lower()}:" not in known] == []
 
 
 _KINDS = {
