@@ -1,3 +1,3 @@
 """The template's fixtures; yours go into ``tests/conftest.py``."""
 
-pytest_plugins = ["devtools.pytest_plugin"]
+pytest_plugins = ["template_tools.pytest_plugin"]

@@ -9,7 +9,7 @@ from fastapi import FastAPI
 from app.api.dependencies import CurrentUser
 from app.main import create_app
 from app.settings import CurrentSettings, Settings
-from devtools.pytest_plugin import Bearer
+from template_tools.pytest_plugin import Bearer
 
 
 @pytest.fixture

@@ -17,9 +17,9 @@ from app.utils.sso.errors import (
 )
 from app.utils.sso.introspection import CurrentToken
 from app.utils.sso.introspection_schema import TokenData
-from app.utils.sso.metrics import REFUSALS
-from app.utils.sso.resource_metadata import metadata_url
-from app.utils.sso.verdict import LEEWAY_SECONDS
+from app.utils.sso.resource_server.metrics import REFUSALS
+from app.utils.sso.resource_server.resource_metadata import metadata_url
+from app.utils.sso.resource_server.token_validation import LEEWAY_SECONDS
 
 logger = logging.getLogger(__name__)
 

@@ -15,7 +15,7 @@ from app.core import passwords
 from app.core.passwords import verify_password
 from app.database.model.user import User
 from app.database.session import Database
-from devtools.pytest_plugin import Bearer
+from template_tools.pytest_plugin import Bearer
 
 PATH = "/api/v1/user/"
 CANARY = "canary horse battery"

@@ -9,7 +9,7 @@ from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from app.database.model.user import User
-from devtools.pytest_plugin import Bearer
+from template_tools.pytest_plugin import Bearer
 from tests.hostile.probes import Body, Resource, resource_probes, try_all
 
 PATH = "/api/v1/user/"

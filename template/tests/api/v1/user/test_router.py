@@ -16,7 +16,7 @@ from app.api.v1.user.schema import UserRead
 from app.database.model.user import User
 from app.database.session import Database
 from app.settings import Settings
-from devtools.pytest_plugin import Bearer
+from template_tools.pytest_plugin import Bearer
 
 PATH = "/api/v1/user/"
 ALICE = {"username": "alice", "email": "alice@example.com", "full_name": "Alice Liddell"}

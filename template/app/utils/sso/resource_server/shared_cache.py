@@ -1,0 +1,38 @@
+"""Whether replicas share what they have heard about tokens."""
+
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from importlib import import_module
+
+from app.core.settings import CoreSettings
+from app.utils.sso.resource_server.token_cache import SharedCache
+
+
+def open_shared_cache(
+    settings: CoreSettings,
+) -> AbstractAsyncContextManager[SharedCache | None]:
+    """Open the cache that ``TOKEN_CACHE_URL`` names; without it there is none.
+
+    Nor is there where tokens are checked by their signature, which is quicker than to ask.
+
+    Raises:
+        SystemExit: There is a URL, and the project was made without what it takes.
+    """
+    if settings.token_cache_url is None or settings.sso_mode == "jwt":
+        return _nothing()
+    try:
+        # The module, and the package that it needs, are there where the answer to the template's
+        # question token_cache is valkey.
+        valkey = import_module("app.utils.sso.resource_server.valkey_cache")
+    except ModuleNotFoundError:
+        raise SystemExit(
+            "The service cannot start: TOKEN_CACHE_URL is set, and this project keeps tokens in "
+            "memory. Unset it, or run: uvx copier update --data token_cache=valkey"
+        ) from None
+    opened: AbstractAsyncContextManager[SharedCache] = valkey.open_valkey_cache(settings)
+    return opened
+
+
+@asynccontextmanager
+async def _nothing() -> AsyncIterator[None]:
+    yield None

@@ -1,0 +1,144 @@
+"""The cache that replicas share, in a Valkey or Redis server.
+
+What is kept there is encrypted with the client's own credentials: whoever reads the server learns
+no claims, and whoever writes to it can make no token good. When it does not answer, the provider
+is asked instead.
+"""
+
+import asyncio
+import json
+import logging
+import os
+import time
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+from valkey.asyncio import BlockingConnectionPool, Valkey
+from valkey.asyncio.retry import Retry
+from valkey.backoff import NoBackoff
+from valkey.exceptions import ValkeyError
+
+from app.core.settings import CoreSettings
+from app.utils.sso.introspection_schema import ClaimNames, TokenData
+from app.utils.sso.resource_server.rate_limited_log import SparingLog
+from app.utils.sso.resource_server.token_cache import Entry
+
+logger = logging.getLogger(__name__)
+
+_TIMEOUT_SECONDS = 0.25
+# How long a server that did not answer is left alone.
+_REST_SECONDS = 5
+_CONNECTIONS = 50
+_NONCE_BYTES = 12
+
+
+class ValkeyCache:
+    """Responses about tokens, where all replicas find them."""
+
+    def __init__(self, client: Valkey, settings: CoreSettings) -> None:
+        self._client = client
+        self._cipher = AESGCM(_encryption_key(settings))
+        self._log = SparingLog(logger)
+        self._rests_until = 0.0
+
+    async def get(self, key: bytes, names: ClaimNames) -> Entry | None:
+        """Return what a replica has heard, or None where none has, or the server is lost."""
+        if time.monotonic() < self._rests_until:
+            return None
+        try:
+            async with asyncio.timeout(2 * _TIMEOUT_SECONDS):
+                sealed = await self._client.get(_name(key))
+        except (ValkeyError, OSError, TimeoutError) as error:
+            self._rest(error)
+            return None
+        return None if sealed is None else self._opened(sealed, key, names)
+
+    async def put(self, key: bytes, entry: Entry, seconds: float) -> None:
+        """Keep an entry for so many seconds, unless the server is lost."""
+        if time.monotonic() < self._rests_until:
+            return
+        try:
+            async with asyncio.timeout(2 * _TIMEOUT_SECONDS):
+                await self._client.set(
+                    _name(key), self._sealed(entry, key), px=max(1, int(seconds * 1000))
+                )
+        except (ValkeyError, OSError, TimeoutError) as error:
+            self._rest(error)
+
+    def _rest(self, error: Exception) -> None:
+        self._rests_until = time.monotonic() + _REST_SECONDS
+        self._log.warning(
+            "The token cache does not answer (%s); the provider is asked instead",
+            type(error).__name__,
+        )
+
+    def _sealed(self, entry: Entry, key: bytes) -> bytes:
+        content = {"given_at": entry.given_at, "token": entry.data.model_dump(exclude_none=True)}
+        nonce = os.urandom(_NONCE_BYTES)
+        # The key is authenticated along, so that no entry can be moved to another token's place.
+        return nonce + self._cipher.encrypt(nonce, json.dumps(content).encode(), key)
+
+    def _opened(self, sealed: bytes, key: bytes, names: ClaimNames) -> Entry | None:
+        try:
+            nonce, text = sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:]
+            content: Mapping[str, object] = json.loads(self._cipher.decrypt(nonce, text, key))
+            given_at, members = content["given_at"], content["token"]
+            if not isinstance(given_at, float) or not isinstance(members, dict):
+                return None
+            data = TokenData.read(members, names)
+        except (InvalidTag, ValueError, KeyError, TypeError):
+            # From a release that wrote otherwise, with other credentials, or forged.
+            self._log.warning("The token cache holds an entry that is not ours; it is not used")
+            return None
+        return Entry(data, given_at)
+
+
+@asynccontextmanager
+async def open_valkey_cache(settings: CoreSettings) -> AsyncIterator[ValkeyCache]:
+    """Hold the connections to the server of ``TOKEN_CACHE_URL`` open; none is made before use.
+
+    Raises:
+        SystemExit: The URL is not one of a Valkey server, or has an option that there is none of.
+    """
+    assert settings.token_cache_url is not None  # noqa: S101 - open_shared_cache() asks first
+    try:
+        pool = BlockingConnectionPool.from_url(
+            settings.token_cache_url.get_secret_value(),
+            max_connections=_CONNECTIONS,
+            timeout=_TIMEOUT_SECONDS,
+            socket_timeout=_TIMEOUT_SECONDS,
+            socket_connect_timeout=_TIMEOUT_SECONDS,
+            retry=Retry(NoBackoff(), 0),
+        )
+        # What is kept is no text, whatever the URL asks for.
+        pool.connection_kwargs["decode_responses"] = False
+        # It connects to nothing yet, and an option of the URL that is none is found out now.
+        pool.connection_class(**pool.connection_kwargs)
+    except (ValueError, TypeError, ValkeyError):
+        raise SystemExit(
+            "The service cannot start: write TOKEN_CACHE_URL as "
+            "valkey://user:password@host:6379/0, or valkeys:// for TLS, without options that the "
+            "package valkey does not understand."
+        ) from None
+    client = Valkey.from_pool(pool)
+    try:
+        yield ValkeyCache(client, settings)
+    finally:
+        await client.aclose()
+
+
+def _name(key: bytes) -> str:
+    return f"sso:token:{key.hex()}"
+
+
+def _encryption_key(settings: CoreSettings) -> bytes:
+    """Derive a key from what only this service's replicas know (RFC 5869)."""
+    if settings.client_private_key_file is not None:
+        secret = settings.client_private_key_file.read_bytes()
+    else:
+        secret = settings.client_secret.get_secret_value().encode()
+    return HKDF(SHA256(), length=32, salt=None, info=b"token cache").derive(secret)

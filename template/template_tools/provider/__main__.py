@@ -1,0 +1,115 @@
+"""The commands `python -m template_tools.provider` and `python -m template_tools.provider token`."""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+import httpx2
+from pydantic import BaseModel, ValidationError
+
+from template_tools.provider.config import ProviderError
+from template_tools.provider.serve import serve_until_stopped
+
+STATE_FILE = Path(__file__).resolve().parents[2] / ".dev" / "provider.json"
+_NOT_RUNNING = (
+    "The development identity provider is not running: "
+    "start it with `uv run poe dev` in another terminal, then try again."
+)
+
+
+class _State(BaseModel):
+    """The state file of a running provider."""
+
+    issuer: str
+    client_id: str
+    client_secret: str
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run a command and return its exit code; errors are one sentence on standard error."""
+    options = _parser().parse_args(arguments)
+    try:
+        if options.command == "token":
+            print(_mint(options))
+        else:
+            _serve(options)
+    except ProviderError as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+def running_provider_url(state_file: Path) -> str | None:
+    """Return the issuer of the provider that has written the file, if it still runs."""
+    try:
+        state = _State.model_validate_json(state_file.read_bytes())
+        with httpx2.Client(trust_env=False, timeout=5) as client:
+            client.get(f"{state.issuer}/jwks")
+    except (OSError, ValidationError, httpx2.HTTPError, httpx2.InvalidURL):
+        return None
+    return state.issuer
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m template_tools.provider",
+        description="Run the development identity provider.",
+    )
+    parser.add_argument("--port", type=int, default=9000, help="the port (0: any free one)")
+    parser.add_argument("--state-file", type=Path, help="where the token command finds it")
+    parser.add_argument(
+        "--exit-on-stdin-close", action="store_true", help="stop when standard input ends"
+    )
+    commands = parser.add_subparsers(dest="command", metavar="token")
+    token = commands.add_parser("token", help="print a bearer token of the running provider")
+    token.add_argument("--username", default="dev", help="who the token is for (default: dev)")
+    token.add_argument("--scope", help="the scopes, separated by spaces")
+    token.add_argument("--audience", action="append", help="the audience; may be repeated")
+    token.add_argument("--jwt", action="store_true", help="a signed JWT instead of an opaque one")
+    token.add_argument("--expires-in", type=int, default=3600, help="seconds (default: 3600)")
+    token.add_argument("--state-file", type=Path, default=STATE_FILE, help=argparse.SUPPRESS)
+    return parser
+
+
+def _serve(options: argparse.Namespace) -> None:
+    serve_until_stopped(
+        options.port, options.state_file, exit_on_stdin_close=options.exit_on_stdin_close
+    )
+
+
+def _mint(options: argparse.Namespace) -> str:
+    wish = {"username": options.username, "expires_in": options.expires_in}
+    if options.scope is not None:
+        wish["scope"] = options.scope
+    if options.audience:
+        wish["audience"] = options.audience[0] if len(options.audience) == 1 else options.audience
+    if options.jwt:
+        wish["format"] = "jwt"
+    try:
+        state = _State.model_validate_json(options.state_file.read_bytes())
+        response = _post(state, json.dumps(wish))
+    except (OSError, ValidationError, httpx2.HTTPError, httpx2.InvalidURL) as error:
+        raise ProviderError(_NOT_RUNNING) from error
+    return _access_token(response)
+
+
+def _post(state: _State, body: str) -> httpx2.Response:
+    credentials = httpx2.BasicAuth(state.client_id, state.client_secret)
+    # A proxy from the environment must never see a request to this machine.
+    with httpx2.Client(trust_env=False, timeout=5) as client:
+        return client.post(f"{state.issuer}/dev/tokens", content=body, auth=credentials)
+
+
+def _access_token(response: httpx2.Response) -> str:
+    try:
+        body: dict[str, str] = response.json()
+        if response.status_code == 400:
+            raise ProviderError(f"The provider refuses this token: {body['error_description']}.")
+        return body["access_token"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ProviderError(_NOT_RUNNING) from error
+
+
+if __name__ == "__main__":
+    sys.exit(main())

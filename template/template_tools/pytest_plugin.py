@@ -1,0 +1,187 @@
+"""The fixtures of the tests: a database, the development provider, the application, a client.
+
+Each test sees the migrated, empty schema, and what it writes is rolled back. A test marked
+``committed`` gets a database to itself instead: for concurrent requests, deferred constraints,
+and whatever else only a real commit decides.
+"""
+
+import os
+from collections.abc import AsyncIterator, Callable, Iterator
+
+# The application reads its settings when it is imported. In tests they come from here alone,
+# because .env may name a precious database.
+os.environ |= {
+    "ENVIRONMENT": "test",
+    "DATABASE_URL": "postgresql://nobody@127.0.0.1:9/app_test_unset",
+    "SSO_ISSUER": "http://127.0.0.1:9",
+    "SSO_AUDIENCE": "app",
+    "CLIENT_ID": "app",
+    "CLIENT_SECRET": "unset",
+}
+os.environ.pop("MIGRATION_DATABASE_URL", None)
+
+import httpx2
+import pytest
+from fastapi import FastAPI
+from pydantic import BaseModel, SecretStr
+from sqlalchemy import URL
+from sqlalchemy.ext.asyncio import async_sessionmaker
+from sqlmodel.ext.asyncio.session import AsyncSession
+
+from app.database.session import Database, open_database
+from app.main import create_app
+from app.settings import Settings
+from app.utils.sso.resource_server.provider_client import create_client
+from app.utils.sso.resource_server.token_verifier import Introspector
+from template_tools.provider import RunningProvider, running_provider
+from template_tools.test_database import TestDatabases, open_test_databases
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Announce the marker."""
+    config.addinivalue_line(
+        "markers", "committed: the test gets a database of its own, and its commits are real"
+    )
+
+
+def pytest_pycollect_makeitem(obj: object) -> list[pytest.Item] | None:
+    """Take a table or a body for no test, even where it is called Testimonial."""
+    return [] if isinstance(obj, type) and issubclass(obj, BaseModel) else None
+
+
+@pytest.fixture(scope="session")
+def anyio_backend() -> str:
+    """Run all tests in one event loop: a connection pool does not survive a second one."""
+    return "asyncio"
+
+
+@pytest.fixture(scope="session")
+async def databases() -> AsyncIterator[TestDatabases]:
+    """Make databases with the migrated schema; they disappear with the tests."""
+    async with open_test_databases() as databases:
+        yield databases
+
+
+@pytest.fixture(scope="session")
+async def database_url(databases: TestDatabases) -> URL:
+    """The database that the tests share."""
+    return await databases.create()
+
+
+@pytest.fixture(scope="session")
+def shared_provider() -> Iterator[RunningProvider]:
+    """Run the development provider on a thread of this process."""
+    with running_provider() as provider:
+        yield provider
+
+
+@pytest.fixture
+def provider(shared_provider: RunningProvider) -> Iterator[RunningProvider]:
+    """The development provider, as if just started."""
+    yield shared_provider
+    shared_provider.reset()
+
+
+type Bearer = Callable[..., dict[str, str]]
+
+
+@pytest.fixture
+def bearer(provider: RunningProvider, settings: Settings) -> Bearer:
+    """Make the headers of a caller: ``bearer(username="alice", scope="user:write")``.
+
+    The keywords are those of ``template_tools.provider.TokenRequest``. The token is a JWT where the
+    service reads nothing else.
+    """
+    usual = {} if settings.sso_mode == "introspect" else {"format": "jwt"}
+    return lambda **claims: {"Authorization": f"Bearer {provider.mint(**usual | claims)}"}
+
+
+@pytest.fixture(scope="session")
+def settings(database_url: URL, shared_provider: RunningProvider) -> Settings:
+    """The settings of an application that trusts the development provider."""
+    return Settings(
+        database_url=database_url,
+        sso_issuer=shared_provider.issuer,
+        sso_audience=shared_provider.config.audience,
+        client_id=shared_provider.config.client_id,
+        client_secret=SecretStr(shared_provider.config.client_secret),
+    )
+
+
+@pytest.fixture(scope="session")
+async def application(settings: Settings) -> AsyncIterator[FastAPI]:
+    """The application, started."""
+    app = create_app(settings)
+    async with app.router.lifespan_context(app):
+        yield app
+
+
+@pytest.fixture
+async def database(
+    request: pytest.FixtureRequest,
+    application: FastAPI,
+    databases: TestDatabases,
+    settings: Settings,
+) -> AsyncIterator[Database]:
+    """The application's database for one test: all of it is rolled back, or thrown away."""
+    shared: Database = application.state.database
+    if request.node.get_closest_marker("committed"):
+        url = await databases.create()
+        async with open_database(settings.model_copy(update={"database_url": url})) as database:
+            application.state.database = database
+            yield database
+        await databases.drop(url)
+    else:
+        async with shared.engine.connect() as connection:
+            outer = await connection.begin()
+            # What the application commits ends a savepoint; the transaction around it is ours.
+            application.state.database = Database(
+                shared.engine,
+                async_sessionmaker(
+                    connection,
+                    class_=AsyncSession,
+                    expire_on_commit=False,
+                    join_transaction_mode="create_savepoint",
+                ),
+            )
+            yield application.state.database
+            await outer.rollback()
+    application.state.database = shared
+
+
+@pytest.fixture
+async def session(database: Database) -> AsyncIterator[AsyncSession]:
+    """A session that sees what the application writes in this test."""
+    async with database.sessionmaker() as session:
+        yield session
+
+
+@pytest.fixture(scope="session")
+async def provider_client(settings: Settings) -> AsyncIterator[httpx2.AsyncClient]:
+    """The connections to the provider, which are dear to open."""
+    async with create_client(settings) as client:
+        yield client
+
+
+@pytest.fixture
+async def introspector(
+    application: FastAPI, settings: Settings, provider_client: httpx2.AsyncClient
+) -> AsyncIterator[Introspector]:
+    """What the application knows about tokens: nothing, in each test anew."""
+    before: Introspector = application.state.introspector
+    application.state.introspector = Introspector(provider_client, settings)
+    yield application.state.introspector
+    await application.state.introspector.close()
+    application.state.introspector = before
+
+
+@pytest.fixture
+async def client(
+    application: FastAPI,
+    database: Database,
+    introspector: Introspector,
+) -> AsyncIterator[httpx2.AsyncClient]:
+    """An HTTP client of the application; it sends no token by itself."""
+    transport = httpx2.ASGITransport(application)
+    async with httpx2.AsyncClient(transport=transport, base_url="http://test") as client:
+        yield client

@@ -1,0 +1,127 @@
+"""Write a resource: its table, bodies, service, routes, tests and migration.
+
+The code is that of the user resource, with your fields in it; from then on it is yours.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from template_tools.configuration import PROJECT_ROOT
+from template_tools.resource import ResourceError
+from template_tools.resource.fields import TYPES
+from template_tools.resource.migration import check_models, write_migration
+
+if TYPE_CHECKING:
+    from template_tools.resource.plan import Plan
+
+_USAGE = "%(prog)s NAME FIELD [FIELD ...] [option ...]"
+_EXAMPLES = """\
+a field:
+  due:date              its name and its type
+  due:date?             optional; also due:date:optional, where a shell reads question marks
+  number:str:unique     no two rows have the same; lists can be filtered by it
+  paid:bool:index       lists can be filtered by it
+  status:draft,sent     one of these words, in a column of text with a check
+  customer:user         a relation: the key of a user, in a column customer_id; lists can be
+                        filtered by it, and while the invoice is there the user cannot be deleted
+  parent:category?      in the resource category: a relation to another one of its kind
+
+types:
+{types}
+  and every resource of app/database/model/
+
+examples:
+  %(prog)s customer name:str email:email:unique
+  %(prog)s invoice number:str:unique amount:decimal due:date customer:customer sent_by:user?
+  %(prog)s category name:str:unique parent:category? --dry-run
+"""
+
+
+def main(arguments: Sequence[str] | None = None, root: Path = PROJECT_ROOT) -> int:
+    """Write the resource of the command line; an error is a sentence on the standard error."""
+    options = _parse(arguments)
+    # It imports the service, which takes a moment that --help need not wait for.
+    from template_tools.resource.plan import make_plan
+
+    try:
+        if not options.name or not options.fields:
+            raise ResourceError(
+                "A resource has a name, and at least one field with its type, as in\n\n"
+                "  uv run poe resource invoice number:str:unique due:date?\n\n"
+                "--help has the types, and more examples."
+            )
+        plan = make_plan(
+            options.name, options.fields, root=root, plural=options.plural, table=options.table
+        )
+        if options.dry_run:
+            _show(plan)
+        else:
+            _write(plan, with_migration=not options.no_migration)
+    except ResourceError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("Interrupted.", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    types = "\n".join(f"  {name:<10}{kind.help}" for name, kind in TYPES.items())
+    parser = argparse.ArgumentParser(
+        prog="uv run poe resource",
+        usage=_USAGE,
+        description=__doc__,
+        epilog=_EXAMPLES.replace("{types}", types),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "name",
+        metavar="NAME",
+        nargs="?",
+        default="",
+        help="the resource, in the singular: invoice-line",
+    )
+    parser.add_argument("fields", metavar="FIELD", nargs="*", help="a name and a type, as below")
+    parser.add_argument("--dry-run", action="store_true", help="show it as a diff; write nothing")
+    parser.add_argument(
+        "--no-migration", action="store_true", help="write the code alone; needs no database"
+    )
+    parser.add_argument("--plural", metavar="WORD", help="where it is irregular: people")
+    parser.add_argument("--table", metavar="WORD", help="the table, if not called as the resource")
+    return parser.parse_intermixed_args(arguments)
+
+
+def _show(plan: "Plan") -> None:
+    sys.stdout.write(plan.differences())
+    sys.stdout.flush()
+    print(f'\nThese files, and the migration "{plan.message}":', file=sys.stderr)
+    for path in plan.paths():
+        print(f"  {path}", file=sys.stderr)
+    print("Nothing was written.", file=sys.stderr)
+
+
+def _write(plan: "Plan", *, with_migration: bool) -> None:
+    if with_migration:
+        print("Comparing the models with the database ...", flush=True)
+        check_models(plan.root)
+    plan.write()
+    for path in plan.paths():
+        print(f"  {path}")
+    if with_migration:
+        for name in write_migration(plan.message, plan.root):
+            print(f"  migrations/versions/{name}")
+    path = plan.names.path
+    print(f"\nCallers need the scopes {path}:read and {path}:write. Next:\n")
+    if with_migration:
+        print("  uv run poe migrate")
+    else:
+        print(f'  uv run poe revision -m "{plan.message}"')
+    print("  uv run poe check\n  uv run poe test")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,126 @@
+"""The line of a resource in ``app/api/v1/router.py``, where the team's other lines are."""
+
+import ast
+import shutil
+from io import StringIO
+from pathlib import Path
+
+from template_tools.resource import ResourceError
+from template_tools.resource.names import Names
+from template_tools.resource.rendering import with_format, with_sorted_imports
+
+PATH = "app/api/v1/router.py"
+
+
+def lines(names: Names) -> tuple[str, str]:
+    """Return the import of the resource's routes, and the line that includes them."""
+    resource, path = names.singular, names.path
+    return (
+        f"from app.api.v1.{resource}.router import router as {resource}",
+        f'router.include_router({resource}, prefix="/{path}", tags=["{path}"])',
+    )
+
+
+def with_resource(names: Names, root: Path) -> tuple[str, str]:
+    """Return the file as it is, and as it is with the two lines in their places.
+
+    Where the team has added the lines already, nothing changes.
+
+    Raises:
+        ResourceError: The file is not one that lines can be added to, or the path is taken.
+    """
+    text = _read(root / PATH)
+    try:
+        tree = ast.parse(text)
+    except SyntaxError as error:
+        raise ResourceError(f"{PATH} is no Python: {error.msg}, in line {error.lineno}.") from error
+    modules = {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+    if f"app.api.v1.{names.singular}.router" in modules:
+        return text, text
+    _check_is_free(names, tree)
+    return text, _insert(names, text, tree, root)
+
+
+def replace(root: Path, text: str) -> None:
+    """Write the file anew: as a whole, or not at all."""
+    path = (root / PATH).resolve()
+    draft = path.with_name(f"{path.name}.draft")
+    try:
+        draft.write_bytes(text.encode())
+        shutil.copymode(path, draft)
+        draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def _insert(names: Names, text: str, tree: ast.Module, root: Path) -> str:
+    importing, including = lines(names)
+    routers = [node for node in tree.body if _assigns_router(node) or _includes(node)]
+    # What is imported further below would come too late.
+    first = min(map(_end, routers), default=0)
+    imports = [
+        node
+        for node in tree.body
+        if isinstance(node, ast.Import | ast.ImportFrom) and _end(node) <= first
+    ]
+    if not imports or not any(map(_assigns_router, routers)):
+        raise ResourceError(
+            f'{PATH} has no line like "router = APIRouter()" to add to. Add these two to it by '
+            f"hand, and run the command again:\n\n{importing}\n{including}"
+        )
+    # Python's lines, which neither a form feed nor U+2028 ends, as they would end str.splitlines().
+    written = StringIO(text, newline="").readlines()
+    newline = "\r\n" if written[0].endswith("\r\n") else "\n"
+    if not written[-1].endswith(newline):
+        written[-1] += newline
+    # The later place first, because a line more would move it.
+    written.insert(_end(routers[-1]), including + newline)
+    written.insert(_end(imports[-1]), importing + newline)
+    result = "".join(written)
+    # What the team keeps in order stays so; elsewhere nothing of theirs moves.
+    for in_order in (with_sorted_imports, with_format):
+        if in_order(PATH, text, root) == text:
+            result = in_order(PATH, result, root)
+    return result
+
+
+def _check_is_free(names: Names, tree: ast.Module) -> None:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and node.value == f"/{names.path}":
+            raise ResourceError(f"The path /{names.path} is taken in {PATH}, line {node.lineno}.")
+        if isinstance(node, ast.Name) and node.id == names.singular:
+            raise ResourceError(
+                f'The name "{names.singular}" is taken in {PATH}, line {node.lineno}.'
+            )
+
+
+def _assigns_router(node: ast.stmt) -> bool:
+    match node:
+        case ast.Assign(targets=[ast.Name(id="router")], value=ast.Call()):
+            return True
+        case ast.AnnAssign(target=ast.Name(id="router"), value=ast.Call()):
+            return True
+    return False
+
+
+def _includes(node: ast.stmt) -> bool:
+    match node:
+        case ast.Expr(
+            value=ast.Call(func=ast.Attribute(value=ast.Name(id="router"), attr="include_router"))
+        ):
+            return True
+    return False
+
+
+def _end(node: ast.stmt) -> int:
+    return node.end_lineno or node.lineno
+
+
+def _read(path: Path) -> str:
+    try:
+        # The ends of the lines stay as they are.
+        return path.read_bytes().decode("utf-8")
+    except FileNotFoundError:
+        raise ResourceError(f"There is no {PATH}, which lists the resources.") from None
+    except UnicodeDecodeError:
+        raise ResourceError(f"{PATH} is not UTF-8.") from None

@@ -1,0 +1,221 @@
+"""A service with a few protected routes, so that these tests need none of the service's own."""
+
+import base64
+import logging
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Annotated
+
+import httpx2
+import pytest
+from cachetools import TTLCache
+from fastapi import Depends, FastAPI, Security, WebSocket
+
+from app.core.errors import add_exception_handlers
+from app.settings import Settings
+from app.utils.sso import authorization
+from app.utils.sso.authorization import require_authentication, require_roles
+from app.utils.sso.introspection import CurrentToken, introspect_token
+from app.utils.sso.introspection_schema import TokenData
+from app.utils.sso.resource_server import circuit_breaker as breaker
+from app.utils.sso.resource_server import discovery
+from app.utils.sso.resource_server import jwks_client as keys
+from app.utils.sso.resource_server import jwt_verifier as local_jwt
+from app.utils.sso.resource_server import rate_limited_log as sparing
+from app.utils.sso.resource_server import token_cache as cache
+from app.utils.sso.resource_server import token_validation as verdict
+from app.utils.sso.resource_server import token_verifier as introspector
+from app.utils.sso.resource_server.resource_metadata import router as resource_metadata
+from app.utils.sso.resource_server.shared_cache import open_shared_cache
+from app.utils.sso.resource_server.token_verifier import Introspector
+from template_tools.provider import RunningProvider
+from tests.service.sso.assertions import Log
+
+type Open = Callable[[Settings], AbstractAsyncContextManager[FastAPI]]
+type Serve = Callable[[Settings], AbstractAsyncContextManager[httpx2.AsyncClient]]
+
+_TIMED_MODULES = (
+    cache,
+    discovery,
+    breaker,
+    introspector,
+    keys,
+    local_jwt,
+    authorization,
+    sparing,
+    verdict,
+)
+
+
+class Clock:
+    """The time as the service sees it, which stands still until a test moves it.
+
+    That of the provider and of the event loop goes on.
+    """
+
+    def __init__(self) -> None:
+        self.ahead = 0.0
+        self._began = time.time()
+
+    def time(self) -> float:
+        """Return the seconds since 1970."""
+        return self._began + self.ahead
+
+    def monotonic(self) -> float:
+        """Return seconds since some moment."""
+        return self._began + self.ahead
+
+
+def protected_app() -> FastAPI:
+    """Return the service, not opened yet."""
+    app = FastAPI()
+    add_exception_handlers(app)
+    app.include_router(resource_metadata)
+
+    @app.get("/anyone")
+    async def anyone(token_data: CurrentToken) -> dict[str, str | None]:
+        return {"sub": token_data.sub, "username": token_data.username}
+
+    @app.get("/who")
+    async def who(token_data: CurrentToken) -> dict[str, str | list[str] | None]:
+        return {"subject": token_data.subject, "roles": sorted(token_data.roles)}
+
+    @app.get("/writers")
+    async def writers(
+        _token: Annotated[TokenData, Security(introspect_token, scopes=["report:write"])],
+    ) -> None: ...
+
+    @app.get("/editors")
+    async def editors(
+        _token: Annotated[
+            TokenData, Security(introspect_token, scopes=["report:read", "report:write"])
+        ],
+    ) -> None: ...
+
+    @app.get("/admins")
+    async def admins(
+        _token: Annotated[TokenData, Depends(require_roles("admin", "owner"))],
+    ) -> None: ...
+
+    @app.get("/strong")
+    async def strong(
+        _token: Annotated[TokenData, Depends(require_authentication(acr_values=["gold", "mfa"]))],
+    ) -> None: ...
+
+    @app.get("/recent")
+    async def recent(
+        _token: Annotated[TokenData, Depends(require_authentication(max_age=300))],
+    ) -> None: ...
+
+    @app.websocket("/socket")
+    async def socket(socket: WebSocket, token_data: CurrentToken) -> None:
+        await socket.accept()
+        await socket.send_text(str(token_data.sub))
+        await socket.close()
+
+    return app
+
+
+@pytest.fixture(scope="session")
+def settings(settings: Settings) -> Settings:
+    """The settings of a service that introspects, whatever this one does."""
+    return settings.model_copy(update={"sso_mode": "introspect"})
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """The service's clock, which a test may put ahead: ``clock.ahead += 61``."""
+    clock = Clock()
+
+    class ClockedTTLCache[K, V](TTLCache[K, V]):
+        def __init__(self, maxsize: float, ttl: float) -> None:
+            super().__init__(maxsize, ttl, timer=clock.monotonic)
+
+    monkeypatch.setattr(cache, "TTLCache", ClockedTTLCache)
+    for module in _TIMED_MODULES:
+        monkeypatch.setattr(module, "time", clock)
+    return clock
+
+
+@pytest.fixture
+def log() -> Iterator[Log]:
+    """What is logged during a test."""
+    log, root = Log(), logging.getLogger()
+    level = root.level
+    root.addHandler(log)
+    root.setLevel(logging.DEBUG)
+    yield log
+    root.setLevel(level)
+    root.removeHandler(log)
+
+
+@pytest.fixture
+def presented(log: Log, settings: Settings) -> Iterator[set[str]]:
+    """The tokens that a test presents. Neither they nor our credentials may be in the log."""
+    tokens: set[str] = set()
+    yield tokens
+    secret = settings.client_secret.get_secret_value()
+    basic = base64.b64encode(f"{settings.client_id}:{secret}".encode()).decode()
+    assert not [text for text in (*tokens, secret, basic) if text in log.text]
+
+
+@pytest.fixture
+def open_service(
+    clock: Clock,
+    presented: set[str],
+    provider: RunningProvider,
+    provider_client: httpx2.AsyncClient,
+) -> Open:
+    """Open the service with other settings: ``async with open_service(settings) as app``."""
+
+    @asynccontextmanager
+    async def opened(settings: Settings) -> AsyncIterator[FastAPI]:
+        app = protected_app()
+        app.state.settings = settings
+        async with open_shared_cache(settings) as shared_cache:
+            # The connections are shared by all tests, because they are dear to open.
+            introspector = Introspector(provider_client, settings, shared_cache)
+            app.state.introspector = introspector
+            try:
+                yield app
+            finally:
+                await introspector.close()
+
+    return opened
+
+
+@pytest.fixture
+def serve(open_service: Open, presented: set[str]) -> Serve:
+    """Open the service and call it: ``async with serve(settings) as caller``."""
+
+    async def note(request: httpx2.Request) -> None:
+        token = request.headers.get("authorization", "").partition(" ")[2]
+        # A shorter one would be found in any log, by chance.
+        presented.update({token} if len(token) > 8 else ())
+
+    async def check(response: httpx2.Response) -> None:
+        await response.aread()
+        assert not [token for token in presented if token in response.text]
+        assert not [token for token in presented if token in str(response.headers)]
+
+    @asynccontextmanager
+    async def serving(settings: Settings) -> AsyncIterator[httpx2.AsyncClient]:
+        async with (
+            open_service(settings) as app,
+            httpx2.AsyncClient(
+                transport=httpx2.ASGITransport(app),
+                base_url="http://test",
+                event_hooks={"request": [note], "response": [check]},
+            ) as caller,
+        ):
+            yield caller
+
+    return serving
+
+
+@pytest.fixture
+async def caller(settings: Settings, serve: Serve) -> AsyncIterator[httpx2.AsyncClient]:
+    """A client of the service with the usual settings."""
+    async with serve(settings) as caller:
+        yield caller

@@ -1,0 +1,387 @@
+"""What is remembered of a token, for how long, and who shares it."""
+
+import asyncio
+import time
+
+import httpx2
+import pytest
+
+from app.settings import Settings
+from app.utils.sso.introspection_schema import TokenData
+from app.utils.sso.resource_server.provider_client import Reply, fetch
+from app.utils.sso.resource_server.token_cache import INACTIVE, Entry, TokenCache, cache_key
+from app.utils.sso.resource_server.token_verifier import Introspector
+from template_tools.provider import Faults, RunningProvider
+from tests.service.sso.assertions import Log, assert_refused, assert_unavailable, get
+from tests.service.sso.conftest import Clock, Open, Serve
+
+
+class TestItsTime:
+    async def test_an_active_token_is_remembered_for_a_minute(
+        self, caller: httpx2.AsyncClient, provider: RunningProvider, clock: Clock
+    ) -> None:
+        token = provider.mint()
+        for ahead, calls in ((0, 1), (58, 1), (61, 2)):
+            clock.ahead = ahead
+            assert (await get(caller, token)).status_code == 200
+            assert provider.introspection_calls == calls
+
+    async def test_a_token_that_ends_before_is_remembered_until_then(
+        self, caller: httpx2.AsyncClient, provider: RunningProvider, clock: Clock
+    ) -> None:
+        token = provider.mint(expires_in=20)
+        for ahead, calls in ((0, 1), (18, 1), (21, 2)):
+            clock.ahead = ahead
+            assert (await get(caller, token)).status_code == 200
+            assert provider.introspection_calls == calls
+
+    async def test_a_token_that_never_ends_is_remembered_for_a_minute(
+        self, caller: httpx2.AsyncClient, provider: RunningProvider, clock: Clock
+    ) -> None:
+        provider.faults = Faults(drop_claims=frozenset({"exp"}))
+        token = provider.mint()
+        for ahead, calls in ((0, 1), (58, 1), (61, 2)):
+            clock.ahead = ahead
+            assert (await get(caller, token)).status_code == 200
+            assert provider.introspection_calls == calls
+
+    async def test_a_revoked_token_ends_within_the_minute(
+        self, caller: httpx2.AsyncClient, provider: RunningProvider, clock: Clock
+    ) -> None:
+        token = provider.mint()
+        assert (await get(caller, token)).status_code == 200
+        provider.revoke(token)
+        clock.ahead = 61
+        assert_refused(await get(caller, token))
+
+    async def test_a_clock_that_is_set_back_does_not_lengthen_it(
+        self, settings: Settings, serve: Serve, provider: RunningProvider, clock: Clock
+    ) -> None:
+        for stale_seconds in (0, 3600):
+            stale = settings.model_copy(update={"token_cache_stale_seconds": stale_seconds})
+            async with serve(stale) as caller:
+                token = provider.mint(expires_in=86400)
+                clock.ahead = 7200
+                assert (await get(caller, token)).status_code == 200
+                provider.revoke(token)
+                clock.ahead = 0
+                assert_refused(await get(caller, token))
+
+    async def test_another_replicas_clock_may_be_a_little_ahead(
+        self, clock: Clock, settings: Settings
+    ) -> None:
+        memory = TokenCache(settings)
+        for ahead, known in ((4, True), (6, False)):
+            key, data = str(ahead).encode(), TokenData(active=True)
+            memory.keep(key, Entry(data, clock.time() + ahead))
+            assert (memory.fresh(key) is not None) is known
+
+    async def test_an_inactive_token_is_remembered_for_ten_seconds(
+        self, caller: httpx2.AsyncClient, provider: RunningProvider, clock: Clock
+    ) -> None:
+        for ahead, calls in ((0, 1), (9, 1), (11, 2)):
+            clock.ahead = ahead
+            assert_refused(await get(caller, "unknown-token"))
+            assert provider.introspection_calls == calls
+
+    async def test_zero_seconds_ask_at_each_request(
+        self, settings: Settings, serve: Serve, provider: RunningProvider
+    ) -> None:
+        token = provider.mint()
+        async with serve(settings.model_copy(update={"token_cache_seconds": 0})) as caller:
+            for calls in (1, 2):
+                assert (await get(caller, token)).status_code == 200
+                assert provider.introspection_calls == calls
+            provider.revoke(token)
+            assert_refused(await get(caller, token))
+
+
+class TestItsContents:
+    async def test_scopes_are_judged_again_at_each_request(
+        self, caller: httpx2.AsyncClient, provider: RunningProvider
+    ) -> None:
+        token = provider.mint(scope="report:read")
+        assert (await get(caller, token)).status_code == 200
+        assert (await get(caller, token, "/writers")).status_code == 403
+        assert (await get(caller, token)).status_code == 200
+        assert provider.introspection_calls == 1
+
+    async def test_the_end_of_the_token_is_judged_again_at_each_request(
+        self, settings: Settings, serve: Serve, provider: RunningProvider, clock: Clock
+    ) -> None:
+        token = provider.mint(expires_in=100)
+        async with serve(settings.model_copy(update={"token_cache_seconds": 3600})) as caller:
+            assert (await get(caller, token)).status_code == 200
+            clock.ahead = 131
+            assert_refused(await get(caller, token))
+
+    async def test_tokens_of_different_text_are_never_mixed_up(
+        self, caller: httpx2.AsyncClient, provider: RunningProvider
+    ) -> None:
+        tokens = {name: provider.mint(username=name) for name in ("alice", "bob")}
+        for name, token in (*tokens.items(), *tokens.items()):
+            assert (await get(caller, token)).json()["username"] == name
+        assert_refused(await get(caller, tokens["alice"] + "a"))
+
+    @pytest.mark.parametrize(
+        "change",
+        [
+            {"client_id": "another"},
+            {"sso_issuer": "https://other.example.com"},
+            {"sso_introspection_url": "https://other.example.com/introspect"},
+            {"sso_mode": "both"},
+        ],
+        ids=str,
+    )
+    def test_what_another_client_or_provider_says_has_another_name(
+        self, settings: Settings, change: dict[str, str]
+    ) -> None:
+        other = settings.model_copy(update=change)
+        assert cache_key(settings, "some-token") != cache_key(other, "some-token")
+
+    def test_no_two_clients_and_providers_run_into_one_name(self, settings: Settings) -> None:
+        one = settings.model_copy(update={"sso_issuer": "https://a.example/b", "client_id": "c"})
+        other = settings.model_copy(update={"sso_issuer": "https://a.example/", "client_id": "bc"})
+        assert cache_key(one, "some-token") != cache_key(other, "some-token")
+
+    async def test_no_token_stands_in_it(
+        self, settings: Settings, open_service: Open, provider: RunningProvider
+    ) -> None:
+        token = provider.mint()
+        async with open_service(settings) as app:
+            introspector: Introspector = app.state.introspector
+            await introspector.token_data(token, [])
+            content = repr([vars(value) for value in (introspector, introspector._cache)])
+        assert "dev" in content, "the response is there"
+        assert token not in content
+
+
+class TestItsSize:
+    def test_garbage_cannot_push_out_a_good_token(self, settings: Settings) -> None:
+        cache = TokenCache(settings)
+        cache.keep(b"good", Entry(TokenData(active=True), time.time()))
+        for number in range(10_001):
+            cache.keep(b"%d" % number, Entry(INACTIVE, time.time()))
+            cache.keep_unanswered(b"%d" % number)
+
+        assert cache.fresh(b"good") is not None
+        assert cache.fresh(b"0") is None, "the oldest garbage is forgotten"
+        assert cache.fresh(b"10000") is INACTIVE
+
+    def test_it_is_bounded(self, settings: Settings) -> None:
+        cache = TokenCache(settings)
+        for number in range(10_001):
+            cache.keep(b"%d" % number, Entry(TokenData(active=True), time.time()))
+        assert cache.fresh(b"0") is None
+        assert cache.fresh(b"10000") is not None
+
+
+class Held:
+    """A call of the provider that is neither late nor early: it waits until a test says so."""
+
+    def __init__(self) -> None:
+        self.asked, self.answer = asyncio.Event(), asyncio.Event()
+
+    async def __call__(self, client: httpx2.AsyncClient, request: httpx2.Request) -> Reply:
+        """Do what ``fetch`` does, in the test's time."""
+        self.asked.set()
+        await self.answer.wait()
+        return await fetch(client, request)
+
+
+@pytest.fixture
+def held(monkeypatch: pytest.MonkeyPatch) -> Held:
+    """What stands between the service and the introspection endpoint."""
+    held = Held()
+    monkeypatch.setattr("app.utils.sso.resource_server.introspection_endpoint.fetch", held)
+    return held
+
+
+class TestConcurrentRequests:
+    async def test_two_hundred_with_one_token_are_one_call(
+        self, caller: httpx2.AsyncClient, provider: RunningProvider
+    ) -> None:
+        token = provider.mint()
+        responses = await asyncio.gather(*(get(caller, token) for _ in range(200)))
+        assert {response.status_code for response in responses} == {200}
+        assert provider.introspection_calls == 1
+
+    async def test_they_share_a_failure_too(
+        self, caller: httpx2.AsyncClient, provider: RunningProvider
+    ) -> None:
+        provider.faults = Faults(body="html")
+        token = provider.mint()
+        for response in await asyncio.gather(*(get(caller, token) for _ in range(50))):
+            assert_unavailable(response)
+        assert provider.introspection_calls == 1
+
+    async def test_one_who_leaves_does_not_fail_the_others(
+        self, caller: httpx2.AsyncClient, provider: RunningProvider, held: Held
+    ) -> None:
+        token = provider.mint()
+        leader = asyncio.create_task(get(caller, token))
+        others = [asyncio.create_task(get(caller, token)) for _ in range(5)]
+        await held.asked.wait()
+
+        leader.cancel()
+        held.answer.set()
+
+        assert {response.status_code for response in await asyncio.gather(*others)} == {200}
+        assert leader.cancelled()
+        assert provider.introspection_calls == 1
+
+    async def test_an_answer_that_nobody_waits_for_any_more_is_remembered(
+        self, caller: httpx2.AsyncClient, provider: RunningProvider, held: Held
+    ) -> None:
+        token = provider.mint()
+        leader = asyncio.create_task(get(caller, token))
+        await held.asked.wait()
+        leader.cancel()
+        held.answer.set()
+
+        assert (await get(caller, token)).status_code == 200
+        assert provider.introspection_calls == 1
+
+    async def test_its_minute_begins_when_the_provider_is_asked(
+        self, caller: httpx2.AsyncClient, provider: RunningProvider, clock: Clock, held: Held
+    ) -> None:
+        """What it says may be as old as the call, and the token revoked meanwhile."""
+        token = provider.mint()
+        request = asyncio.create_task(get(caller, token))
+        await held.asked.wait()
+        clock.ahead = 30
+        held.answer.set()
+        assert (await request).status_code == 200
+        for ahead, calls in ((58, 1), (61, 2)):
+            clock.ahead = ahead
+            assert (await get(caller, token)).status_code == 200
+            assert provider.introspection_calls == calls
+
+    @pytest.mark.parametrize("about", ["a token", "its health"])
+    async def test_nobody_asks_any_more_when_the_service_has_stopped(
+        self,
+        settings: Settings,
+        open_service: Open,
+        provider: RunningProvider,
+        held: Held,
+        monkeypatch: pytest.MonkeyPatch,
+        about: str,
+    ) -> None:
+        """Nor does the stop wait for the provider."""
+        monkeypatch.setattr("app.utils.sso.resource_server.provider_client._DEADLINE_SECONDS", 600)
+        before = asyncio.all_tasks()
+        async with asyncio.timeout(20), open_service(settings) as app:
+            introspector: Introspector = app.state.introspector
+            question = (
+                introspector.health()
+                if about == "its health"
+                else introspector.token_data(provider.mint(), [])
+            )
+            asking = asyncio.ensure_future(question)
+            await held.asked.wait()
+            asking.cancel()
+            await asyncio.gather(asking, return_exceptions=True)
+            assert not asyncio.all_tasks() <= before, "the question itself goes on"
+        assert asyncio.all_tasks() <= before
+
+
+class TestAnOutage:
+    """Serving older responses while the provider is down is opt-in."""
+
+    @pytest.fixture
+    def lenient(self, settings: Settings) -> Settings:
+        return settings.model_copy(update={"token_cache_stale_seconds": 300})
+
+    @pytest.mark.parametrize(
+        "faults", [{"status": 503}, {"body": "html"}, {"status": 429}], ids=str
+    )
+    async def test_an_older_response_serves_on(
+        self,
+        lenient: Settings,
+        serve: Serve,
+        provider: RunningProvider,
+        clock: Clock,
+        log: Log,
+        faults: dict[str, object],
+    ) -> None:
+        token = provider.mint()
+        async with serve(lenient) as caller:
+            assert (await get(caller, token)).status_code == 200
+            provider.faults = Faults.model_validate(faults)
+            clock.ahead = 61
+            for _ in range(8):
+                assert (await get(caller, token)).status_code == 200
+            assert ("WARNING", "The provider is down, and older responses serve on") in log.lines()
+
+            clock.ahead = 361
+            assert_unavailable(await get(caller, token))
+
+    async def test_it_does_not_by_default(
+        self, caller: httpx2.AsyncClient, provider: RunningProvider, clock: Clock
+    ) -> None:
+        token = provider.mint()
+        assert (await get(caller, token)).status_code == 200
+        provider.faults = Faults(status=503)
+        clock.ahead = 61
+        assert_unavailable(await get(caller, token))
+
+    async def test_it_serves_on_for_a_token_that_the_provider_cannot_bear(
+        self, lenient: Settings, serve: Serve, provider: RunningProvider, clock: Clock
+    ) -> None:
+        token = provider.mint()
+        async with serve(lenient) as caller:
+            assert (await get(caller, token)).status_code == 200
+            provider.faults = Faults(status=500, only_token=token)
+            clock.ahead = 61
+            for _ in range(3):
+                assert (await get(caller, token)).status_code == 200
+        assert provider.introspection_calls == 3, "one at first, one that fails, and the canary"
+
+    async def test_never_beyond_the_end_of_the_token(
+        self, lenient: Settings, serve: Serve, provider: RunningProvider, clock: Clock
+    ) -> None:
+        token = provider.mint(expires_in=90)
+        async with serve(lenient) as caller:
+            assert (await get(caller, token)).status_code == 200
+            provider.faults = Faults(status=503)
+            clock.ahead = 88
+            assert (await get(caller, token)).status_code == 200
+            clock.ahead = 91
+            assert_unavailable(await get(caller, token))
+
+    async def test_not_where_the_provider_refuses_us(
+        self,
+        lenient: Settings,
+        serve: Serve,
+        provider: RunningProvider,
+        clock: Clock,
+    ) -> None:
+        token = provider.mint()
+        async with serve(lenient) as caller:
+            assert (await get(caller, token)).status_code == 200
+            provider.faults = Faults(status=401)
+            clock.ahead = 61
+            assert_unavailable(await get(caller, token), "sso-misconfigured")
+
+    async def test_not_for_a_token_that_was_revoked_before(
+        self, lenient: Settings, serve: Serve, provider: RunningProvider, clock: Clock
+    ) -> None:
+        token = provider.mint()
+        async with serve(lenient) as caller:
+            assert (await get(caller, token)).status_code == 200
+            provider.revoke(token)
+            clock.ahead = 61
+            assert_refused(await get(caller, token))
+            provider.faults = Faults(status=503)
+            clock.ahead = 80
+            assert_unavailable(await get(caller, token))
+
+    async def test_audience_and_scope_are_judged_again_then_too(
+        self, lenient: Settings, serve: Serve, provider: RunningProvider, clock: Clock
+    ) -> None:
+        token = provider.mint(scope="report:read")
+        async with serve(lenient) as caller:
+            assert (await get(caller, token)).status_code == 200
+            provider.faults = Faults(status=503)
+            clock.ahead = 61
+            assert (await get(caller, token, "/writers")).status_code == 403

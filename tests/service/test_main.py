@@ -1,0 +1,212 @@
+"""The application as a whole."""
+
+import os
+import subprocess
+import sys
+from typing import Annotated
+
+import httpx2
+import pytest
+from fastapi import APIRouter, FastAPI, Security
+from fastapi.dependencies.models import Dependant
+from fastapi.routing import APIRoute, iter_route_contexts
+
+from app.core.openapi import PUBLIC
+from app.core.project import TITLE, VERSION
+from app.database.session import Database, open_database
+from app.main import create_app
+from app.settings import Settings
+from app.utils.sso.introspection import CurrentToken, introspect_token
+from app.utils.sso.introspection_schema import TokenData
+from app.utils.sso.resource_server.token_verifier import Introspector
+from template_tools.configuration import PROJECT_ROOT
+from template_tools.processes import free_port
+from template_tools.provider import Faults, RunningProvider
+
+
+async def _get(app: FastAPI, path: str, **headers: str) -> httpx2.Response:
+    transport = httpx2.ASGITransport(app)
+    async with httpx2.AsyncClient(transport=transport, base_url="http://test") as client:
+        return await client.get(path, headers=headers)
+
+
+async def test_the_service_is_healthy_with_its_database(client: httpx2.AsyncClient) -> None:
+    response = await client.get("/health")
+    assert response.status_code == 200
+    assert response.json() == {"status": "ok", "database": "ok"}
+
+
+async def test_the_service_is_alive_and_not_healthy_without_its_database(
+    settings: Settings, database: Database, application: FastAPI, client: httpx2.AsyncClient
+) -> None:
+    url = settings.database_url.set(host="127.0.0.1", port=free_port())
+    async with open_database(settings.model_copy(update={"database_url": url})) as unreachable:
+        application.state.database = unreachable
+
+        health = await client.get("/health")
+        liveness = await client.get("/livez")
+
+    assert health.status_code == 503
+    assert health.json() == {"status": "unavailable", "database": "unavailable"}
+    assert liveness.status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("fault", "expected_status", "provider_is"),
+    [(500, 200, "unavailable"), (401, 503, "misconfigured")],
+)
+async def test_the_service_is_not_healthy_where_the_provider_refuses_it(
+    application: FastAPI,
+    settings: Settings,
+    client: httpx2.AsyncClient,
+    provider: RunningProvider,
+    provider_client: httpx2.AsyncClient,
+    fault: int,
+    expected_status: int,
+    provider_is: str,
+) -> None:
+    """An outage of the provider is everybody's: no replica is better off than another."""
+    introspecting = settings.model_copy(update={"sso_mode": "introspect"})
+    application.state.introspector = Introspector(provider_client, introspecting)
+    provider.faults = Faults(status=fault)
+
+    response = await client.get("/health")
+
+    assert response.status_code == expected_status
+    assert response.json()["identity_provider"] == provider_is
+
+
+@pytest.mark.parametrize("path", ["/docs", "/redoc", "/openapi.json"])
+async def test_the_api_describes_itself_outside_production_only(
+    settings: Settings, path: str
+) -> None:
+    production = settings.model_copy(update={"environment": "production"})
+
+    assert (await _get(create_app(settings), path)).status_code == 200
+    assert (await _get(create_app(production), path)).status_code == 404
+
+
+async def test_the_description_names_the_service_the_provider_and_the_problems(
+    settings: Settings,
+) -> None:
+    app = create_app(settings)
+
+    @app.get("/protected")
+    async def protected(
+        _token: Annotated[
+            TokenData, Security(introspect_token, scopes=["report:write", "report:read"])
+        ],
+    ) -> None:
+        """A report."""
+
+    document = (await _get(app, "/openapi.json")).json()
+
+    assert (document["info"]["title"], document["info"]["version"]) == (TITLE, VERSION)
+    scheme = document["components"]["securitySchemes"]["SSO"]
+    discovery = f"{settings.sso_issuer}/.well-known/openid-configuration"
+    assert scheme["openIdConnectUrl"] == discovery
+    protected_route = document["paths"]["/protected"]["get"]
+    assert protected_route["description"] == "A report.\n\nScope: `report:read`, `report:write`."
+    assert "HTTPValidationError" not in document["components"]["schemas"]
+    for path in document["paths"].values():
+        for operation in path.values():
+            assert "application/problem+json" in operation["responses"]["default"]["content"]
+
+
+async def test_every_route_asks_for_a_token_or_says_that_it_is_public(settings: Settings) -> None:
+    """Say so with `openapi_extra=PUBLIC` of app/core/openapi.py."""
+    assert unmarked(create_app(settings)) == []
+
+
+async def test_a_route_that_the_description_does_not_show_is_no_exception(
+    settings: Settings,
+) -> None:
+    app, included = create_app(settings), APIRouter()
+
+    @included.get("/hidden/{key}", include_in_schema=False)
+    async def hidden(key: int) -> None: ...
+
+    @included.get("/public", include_in_schema=False, openapi_extra=PUBLIC)
+    async def public() -> None: ...
+
+    @included.get("/protected", include_in_schema=False)
+    async def protected(_token: CurrentToken) -> None: ...
+
+    app.include_router(included, prefix="/v0")
+    assert unmarked(app) == ["GET /v0/hidden/{key}"]
+
+
+def unmarked(app: FastAPI) -> list[str]:
+    """Return the routes that neither ask for a token nor say that they are public."""
+    operations = {
+        (method.upper(), path): operation
+        for path, methods in app.openapi()["paths"].items()
+        for method, operation in methods.items()
+    }
+    found = [key for key, operation in operations.items() if "security" not in operation]
+    for route in iter_route_contexts(app.routes):
+        if not isinstance(route.original_route, APIRoute) or route.include_in_schema:
+            continue
+        is_marked = "security" in (route.openapi_extra or {})
+        if not is_marked and not asks_for_token(route.dependant):
+            found += [(method, route.path_format or "") for method in route.methods or ()]
+    # What HEAD tells, the GET of the same path tells too.
+    return [
+        f"{method} {path}"
+        for method, path in found
+        if method != "HEAD" or ("GET", path) not in operations
+    ]
+
+
+def asks_for_token(dependant: Dependant) -> bool:
+    """Whether a route, or what it depends on, asks for a token."""
+    return dependant.call is introspect_token or any(map(asks_for_token, dependant.dependencies))
+
+
+async def test_what_a_route_declares_itself_stays_in_the_description(settings: Settings) -> None:
+    app = create_app(settings)
+
+    @app.post("/declared", responses={422: {"description": "Ours."}})
+    async def declared(body: dict[str, str]) -> None: ...
+
+    responses = app.openapi()["paths"]["/declared"]["post"]["responses"]
+    assert responses["422"]["description"] == "Ours."
+
+
+async def test_a_path_with_another_slash_is_not_redirected(client: httpx2.AsyncClient) -> None:
+    """The redirect would go to whatever host the caller wrote into the Host header."""
+    assert (await client.get("/health/")).status_code == 404
+
+
+async def test_pages_of_configured_origins_may_call_the_service(settings: Settings) -> None:
+    origin = "https://app.example.com"
+    app = create_app(settings.model_copy(update={"cors_origins": (origin,)}))
+
+    allowed = await _get(app, "/livez", Origin=origin)
+    refused = await _get(app, "/livez", Origin="https://evil.example.com")
+
+    assert allowed.headers["access-control-allow-origin"] == origin
+    assert "access-control-allow-origin" not in refused.headers
+
+
+def test_a_missing_setting_stops_the_start_with_a_sentence() -> None:
+    """Run as a server would: a traceback would hide the one line that matters."""
+    environment = {name: value for name, value in os.environ.items() if name != "SSO_ISSUER"}
+    run = subprocess.run(
+        [sys.executable, "-c", "import app.main"],
+        cwd=PROJECT_ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert run.returncode == 1
+    assert "SSO_ISSUER is not set" in run.stderr
+    assert "Traceback" not in run.stderr
+
+
+def test_the_application_imports_no_development_tool() -> None:
+    """They are not installed in production."""
+    code = "import sys, app.main; sys.exit(any(m.split('.')[0] == 'template_tools' for m in sys.modules))"
+    subprocess.run([sys.executable, "-c", code], cwd=PROJECT_ROOT, check=True)
