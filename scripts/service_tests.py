@@ -30,7 +30,9 @@ def main() -> int:
         if path.name not in KEPT:
             shutil.rmtree(path) if path.is_dir() else path.unlink()
     # Copier commits the work tree's changes in a clone of its own.
-    answers = {"token_cache": "valkey"} | dict(pair.split("=", 1) for pair in options.data)
+    answers = {"token_cache": "valkey", "local_passwords": "yes"} | dict(
+        pair.split("=", 1) for pair in options.data
+    )
     run_copy(str(TEMPLATE), folder, data=answers, vcs_ref="HEAD", defaults=True, quiet=True)
     shutil.copytree(TEMPLATE / "tests" / "service", folder / "tests" / "service")
     environment = {name: value for name, value in os.environ.items() if name != "VIRTUAL_ENV"}

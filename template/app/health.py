@@ -8,7 +8,7 @@ from pydantic import BaseModel
 
 from app.core.openapi import PUBLIC
 from app.database.session import Database
-from app.utils.sso.resource_server.token_verifier import Introspector, ProviderHealth
+from app.utils.sso.resource_server.introspector import Introspector, ProviderHealth
 
 logger = logging.getLogger(__name__)
 

@@ -19,8 +19,8 @@ from app.core.settings import load_settings
 from app.database.session import open_database
 from app.health import router as health
 from app.settings import Settings
+from app.utils.sso.resource_server.introspector import open_introspector
 from app.utils.sso.resource_server.resource_metadata import router as resource_metadata
-from app.utils.sso.resource_server.token_verifier import open_introspector
 
 
 @asynccontextmanager

@@ -31,8 +31,8 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 from app.database.session import Database, open_database
 from app.main import create_app
 from app.settings import Settings
+from app.utils.sso.resource_server.introspector import Introspector
 from app.utils.sso.resource_server.provider_client import create_client
-from app.utils.sso.resource_server.token_verifier import Introspector
 from template_tools.provider import RunningProvider, running_provider
 from template_tools.test_database import TestDatabases, open_test_databases
 

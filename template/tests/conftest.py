@@ -1,6 +1,6 @@
 """Fixtures of this service's own tests.
 
-The template's are in ``template_tools/pytest_plugin.py``: ``client`` calls the application, ``bearer``
-makes a caller's headers, ``session`` sees what the application wrote, and ``provider`` is the
-identity provider, which can be told to misbehave.
+The template's are in ``template_tools/pytest_plugin.py``: ``client`` calls the application,
+``bearer`` makes a caller's headers, ``session`` sees what the application wrote, and ``provider``
+is the identity provider, which can be told to misbehave.
 """

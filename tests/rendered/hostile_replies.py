@@ -37,8 +37,8 @@ from jwt.algorithms import ECAlgorithm
 
 from app.core.errors import Problem
 from app.settings import Settings
+from app.utils.sso.resource_server.introspector import Introspector
 from app.utils.sso.resource_server.provider_client import create_client
-from app.utils.sso.resource_server.token_verifier import Introspector
 
 EXAMPLES = int(sys.argv[1])
 ISSUER = "https://sso.example.com"

@@ -14,7 +14,7 @@ from app.core.errors import add_exception_handlers
 from app.core.settings import load_settings
 from app.settings import Settings
 from app.utils.sso.introspection import CurrentToken
-from app.utils.sso.resource_server.token_verifier import open_introspector
+from app.utils.sso.resource_server.introspector import open_introspector
 
 
 @asynccontextmanager

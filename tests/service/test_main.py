@@ -18,7 +18,7 @@ from app.main import create_app
 from app.settings import Settings
 from app.utils.sso.introspection import CurrentToken, introspect_token
 from app.utils.sso.introspection_schema import TokenData
-from app.utils.sso.resource_server.token_verifier import Introspector
+from app.utils.sso.resource_server.introspector import Introspector
 from template_tools.configuration import PROJECT_ROOT
 from template_tools.processes import free_port
 from template_tools.provider import Faults, RunningProvider
@@ -208,5 +208,8 @@ def test_a_missing_setting_stops_the_start_with_a_sentence() -> None:
 
 def test_the_application_imports_no_development_tool() -> None:
     """They are not installed in production."""
-    code = "import sys, app.main; sys.exit(any(m.split('.')[0] == 'template_tools' for m in sys.modules))"
+    code = (
+        "import sys, app.main; "
+        "sys.exit(any(m.split('.')[0] == 'template_tools' for m in sys.modules))"
+    )
     subprocess.run([sys.executable, "-c", code], cwd=PROJECT_ROOT, check=True)

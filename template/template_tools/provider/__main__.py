@@ -1,4 +1,4 @@
-"""The commands `python -m template_tools.provider` and `python -m template_tools.provider token`."""
+"""The command of the development provider: ``serve`` it, or print a ``token`` of it."""
 
 import argparse
 import json

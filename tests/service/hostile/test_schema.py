@@ -22,7 +22,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from app.database.session import Database
-from app.utils.sso.resource_server.token_verifier import Introspector
+from app.utils.sso.resource_server.introspector import Introspector
 from template_tools.configuration import PROJECT_ROOT
 from template_tools.processes import HOST
 from template_tools.pytest_plugin import Bearer

@@ -19,16 +19,15 @@ from app.utils.sso.authorization import require_authentication, require_roles
 from app.utils.sso.introspection import CurrentToken, introspect_token
 from app.utils.sso.introspection_schema import TokenData
 from app.utils.sso.resource_server import circuit_breaker as breaker
-from app.utils.sso.resource_server import discovery
+from app.utils.sso.resource_server import discovery, introspector
 from app.utils.sso.resource_server import jwks_client as keys
 from app.utils.sso.resource_server import jwt_verifier as local_jwt
 from app.utils.sso.resource_server import rate_limited_log as sparing
 from app.utils.sso.resource_server import token_cache as cache
 from app.utils.sso.resource_server import token_validation as verdict
-from app.utils.sso.resource_server import token_verifier as introspector
+from app.utils.sso.resource_server.introspector import Introspector
 from app.utils.sso.resource_server.resource_metadata import router as resource_metadata
 from app.utils.sso.resource_server.shared_cache import open_shared_cache
-from app.utils.sso.resource_server.token_verifier import Introspector
 from template_tools.provider import RunningProvider
 from tests.service.sso.assertions import Log
 

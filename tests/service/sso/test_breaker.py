@@ -9,8 +9,8 @@ from app.settings import Settings
 from app.utils.sso.errors import ProviderUnavailable
 from app.utils.sso.introspection_schema import TokenData
 from app.utils.sso.resource_server.circuit_breaker import CircuitBreaker, State
+from app.utils.sso.resource_server.introspector import Introspector, ProviderHealth
 from app.utils.sso.resource_server.provider_errors import Throttled, Unreachable
-from app.utils.sso.resource_server.token_verifier import Introspector, ProviderHealth
 from template_tools.provider import Faults, RunningProvider
 from template_tools.provider.faults import Endpoint
 from tests.service.sso.assertions import Log, assert_refused, assert_unavailable, get
@@ -381,7 +381,7 @@ class TestHealth:
     ) -> None:
         """A valid token would be refused, as if the provider had never signed it."""
         monkeypatch.setattr(
-            "app.utils.sso.resource_server.token_verifier._HEALTH_DEADLINE_SECONDS", 0.02
+            "app.utils.sso.resource_server.introspector._HEALTH_DEADLINE_SECONDS", 0.02
         )
         provider.faults = Faults(endpoints=frozenset({"jwks"}), latency=0.1)
         async with open_service(settings.model_copy(update={"sso_mode": "jwt"})) as app:

@@ -8,9 +8,9 @@ import pytest
 
 from app.settings import Settings
 from app.utils.sso.introspection_schema import TokenData
+from app.utils.sso.resource_server.introspector import Introspector
 from app.utils.sso.resource_server.provider_client import Reply, fetch
 from app.utils.sso.resource_server.token_cache import INACTIVE, Entry, TokenCache, cache_key
-from app.utils.sso.resource_server.token_verifier import Introspector
 from template_tools.provider import Faults, RunningProvider
 from tests.service.sso.assertions import Log, assert_refused, assert_unavailable, get
 from tests.service.sso.conftest import Clock, Open, Serve

@@ -7,8 +7,8 @@ import pytest
 from pydantic import SecretStr
 
 from app.settings import Settings
+from app.utils.sso.resource_server.introspector import Introspector, ProviderHealth
 from app.utils.sso.resource_server.provider_client import Reply
-from app.utils.sso.resource_server.token_verifier import Introspector, ProviderHealth
 from template_tools.processes import free_port
 from template_tools.provider import Faults, RunningProvider
 from tests.service.sso.assertions import (

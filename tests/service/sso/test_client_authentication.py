@@ -22,8 +22,8 @@ from pydantic import SecretStr
 from app.settings import Settings
 from app.utils.sso.errors import ProviderMisconfigured, ProviderUnavailable
 from app.utils.sso.resource_server.client_authentication import ClientAuthentication
+from app.utils.sso.resource_server.introspector import open_introspector
 from app.utils.sso.resource_server.provider_client import create_client
-from app.utils.sso.resource_server.token_verifier import open_introspector
 from template_tools.provider import ProviderConfig, ProviderTls, RunningProvider, running_provider
 from tests.service.tools.certificates import Certificates, make_certificates
 

