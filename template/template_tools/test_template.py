@@ -5,6 +5,7 @@ of the release that the project stands on are fetched from the address in ``.cop
 Whoever has edited a file of the template's, or moved a dependency, learns here what broke.
 """
 
+import ast
 import os
 import re
 import shutil
@@ -115,10 +116,12 @@ def _lay_over(root: Path, copy: Path, tests: Path) -> None:
 def tests_that_cannot_run(copy: Path) -> Iterator[tuple[str, str]]:
     """Yield each module of tests that imports what the project's answers left out, and what."""
     for path in sorted((copy / _TESTS).rglob("test_*.py")):
-        text = path.read_text("utf-8")
-        for name in re.findall(r"^(?:from|import) ([\w.]+)", text, re.MULTILINE):
-            if not _is_there(name, copy):
-                yield path.relative_to(copy).as_posix(), name
+        for node in ast.parse(path.read_bytes()).body:
+            names = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            names += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            for name in names:
+                if not _is_there(name, copy):
+                    yield path.relative_to(copy).as_posix(), name
 
 
 def _is_there(module: str, project: Path) -> bool:
