@@ -1,4 +1,4 @@
-"""The service's name, version and choices, as ``pyproject.toml`` states them."""
+"""The service's name and version, and the answers that its code depends on, from pyproject.toml."""
 
 import tomllib
 from pathlib import Path

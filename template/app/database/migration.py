@@ -133,7 +133,7 @@ class Migrator:
                         "The revisions before it are applied. Run the migrations again."
                     ) from error
             pause = min(1 + waited, _LONGEST_PAUSE)
-            waited += pause
+            waited += self._lock_timeout + pause
             logger.warning("Could not get a lock: rolled back, trying again in %.0f s.", pause)
             await asyncio.sleep(pause)
 
