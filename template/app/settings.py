@@ -7,7 +7,6 @@ environment or in ``.env``. The settings of the template's code are in ``app/cor
 from typing import Annotated
 
 from fastapi import Depends, Request
-from pydantic import Field
 
 from app.core.settings import CoreSettings
 
@@ -15,10 +14,8 @@ from app.core.settings import CoreSettings
 class Settings(CoreSettings):
     """All settings of this service."""
 
-    provision_users: bool = Field(
-        default=False,
-        description="create a user from the token at each caller's first request",
-    )
+    provision_users: bool = False
+    """Whether to create a user from the token at a caller's first request."""
 
 
 def get_settings(request: Request) -> Settings:

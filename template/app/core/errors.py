@@ -43,6 +43,8 @@ class Problem(Exception):
     # RFC 9457 §4.2.1: about:blank means that the type says no more than the status.
     type: ClassVar[str] = "about:blank"
     title: ClassVar[str | None] = None
+    # In seconds, for the header Retry-After.
+    retry_after: ClassVar[int | None] = None
 
     def __init__(
         self,
@@ -53,7 +55,8 @@ class Problem(Exception):
     ) -> None:
         super().__init__(detail)
         self.detail = detail
-        self.headers = dict(headers or {})
+        retry = {} if self.retry_after is None else {"Retry-After": str(self.retry_after)}
+        self.headers = retry | dict(headers or {})
         self.members = members
 
     def response(self) -> Response:
@@ -130,17 +133,7 @@ class ServiceUnavailable(Problem):
     """A dependency of the service does not answer; the caller may retry."""
 
     status = 503
-    retry_after: ClassVar[int] = 5
-
-    def __init__(
-        self,
-        detail: str | None = None,
-        *,
-        headers: Mapping[str, str] | None = None,
-        **members: JsonValue,
-    ) -> None:
-        retry = {"Retry-After": str(self.retry_after)}
-        super().__init__(detail, headers=retry | dict(headers or {}), **members)
+    retry_after = 5
 
 
 class GatewayTimeout(Problem):
@@ -173,10 +166,8 @@ def add_exception_handlers(app: FastAPI) -> None:
     app.add_exception_handler(Problem, _answer_problem)
     app.add_exception_handler(HTTPException, _answer_http_exception)
     app.add_exception_handler(RequestValidationError, _answer_validation_error)
-    app.add_exception_handler(StatementError, _answer_database_error)
-    app.add_exception_handler(PoolTimeoutError, _answer_database_error)
-    app.add_exception_handler(StaleDataError, _answer_database_error)
-    app.add_exception_handler(TimeoutError, _answer_database_error)
+    for error in (StatementError, PoolTimeoutError, StaleDataError, TimeoutError):
+        app.add_exception_handler(error, _answer_database_error)
 
 
 def problem_from_database_error(error: Exception) -> Problem | None:

@@ -149,15 +149,14 @@ class DatabaseSettings(BaseSettings):
         arbitrary_types_allowed=True,
         hide_input_in_errors=True,
         env_ignore_empty=True,
+        # The text below a field is its description, which explains a missing one.
+        use_attribute_docstrings=True,
     )
 
-    environment: Literal["development", "test", "production"] = Field(
-        default="production",
-        description="development, test or production",
-    )
-    database_url: Annotated[DatabaseUrl, NoDecode] = Field(
-        description="the database, as postgresql://user:password@host:5432/database",
-    )
+    environment: Literal["development", "test", "production"] = "production"
+    """What the service runs for; production has stricter rules."""
+    database_url: Annotated[DatabaseUrl, NoDecode]
+    """The database, as postgresql://user:password@host:5432/database."""
     database_pool_size: int = Field(default=10, ge=1, le=1000)
     database_pool_timeout: float = Field(default=2, gt=0, le=60)
     database_connect_timeout: float = Field(default=3, gt=0, le=60)
@@ -165,19 +164,12 @@ class DatabaseSettings(BaseSettings):
     database_statement_timeout: float = Field(default=7, gt=0, le=3600)
     database_command_timeout: float = Field(default=8, gt=0, le=3600)
 
-    database_pgbouncer: bool = Field(
-        default=False,
-        description="whether the database URLs lead to PgBouncer, in transaction mode",
-    )
-    database_replica_url: Annotated[DatabaseUrl | None, NoDecode] = Field(
-        default=None,
-        description="a replica for routes that only read, as postgresql://...",
-    )
-    database_replica_max_lag: float = Field(
-        default=10,
-        gt=0,
-        description="a replica that lags further behind is not used; inf for no limit",
-    )
+    database_pgbouncer: bool = False
+    """Whether the database URLs lead to PgBouncer, in transaction mode."""
+    database_replica_url: Annotated[DatabaseUrl | None, NoDecode] = None
+    """A replica for routes that only read, written like DATABASE_URL."""
+    database_replica_max_lag: float = Field(default=10, gt=0)
+    """A replica that lags further behind is not used; inf for no limit."""
 
     @model_validator(mode="after")
     def _timeouts_are_ordered(self) -> Self:
@@ -197,22 +189,12 @@ class DatabaseSettings(BaseSettings):
 class MigrationSettings(DatabaseSettings):
     """The settings of migrations, which the service does not need."""
 
-    migration_database_url: Annotated[DatabaseUrl | None, NoDecode] = Field(
-        default=None,
-        description="the database for migrations: as its owner, without a pooler",
-    )
-    migration_lock_timeout: float = Field(
-        default=3,
-        gt=0,
-        le=3600,
-        description="how long a migration, and everyone behind it, waits for a table",
-    )
-    migration_wait_timeout: float = Field(
-        default=600,
-        gt=0,
-        le=86400,
-        description="how long migrations wait for other migrators and for tables in all",
-    )
+    migration_database_url: Annotated[DatabaseUrl | None, NoDecode] = None
+    """The database for migrations: as its owner, without a pooler."""
+    migration_lock_timeout: float = Field(default=3, gt=0, le=3600)
+    """How long a migration, and everyone behind it, waits for a table."""
+    migration_wait_timeout: float = Field(default=600, gt=0, le=86400)
+    """How long migrations wait for other migrators and for tables in all."""
 
     @model_validator(mode="before")
     @classmethod
@@ -237,121 +219,60 @@ class MigrationSettings(DatabaseSettings):
 class CoreSettings(DatabaseSettings):
     """The settings of the template's own code."""
 
-    sso_issuer: HttpUrl = Field(
-        description="the identity provider, exactly as the `iss` claim of its tokens",
-    )
-    sso_audience: str = Field(
-        min_length=1,
-        description="this service's name in the `aud` claim of tokens made for it",
-    )
-    sso_mode: Literal["introspect", "jwt", "both"] = Field(
-        # From pyproject.toml, so it is validated as well.
-        default=SSO_MODE,
-        validate_default=True,
-        description="how a token is validated: introspect, jwt (its signature) or both",
-    )
-    client_auth_method: ClientAuthMethod = Field(
-        default="client_secret_basic",
-        description="how CLIENT_ID authenticates at the provider",
-    )
-    client_id: str = Field(
-        default="",
-        validate_default=True,
-        description="this service's client at the identity provider",
-    )
-    client_secret: SecretStr = Field(
-        default=SecretStr(""),
-        validate_default=True,
-        description="the secret of CLIENT_ID, for the introspection endpoint",
-    )
-    client_private_key_file: ReadableFile | None = Field(
-        default=None,
-        validate_default=True,
-        description="the key of CLIENT_ID as PEM, for private_key_jwt and tls_client_auth",
-    )
-    client_key_id: str | None = Field(
-        default=None,
-        description="the kid of that key at the provider",
-    )
-    client_certificate_file: ReadableFile | None = Field(
-        default=None,
-        validate_default=True,
-        description="the certificate of CLIENT_ID as PEM, for tls_client_auth",
-    )
-    sso_ca_file: ReadableFile | None = Field(
-        default=None,
-        description="the CA certificates to trust for the provider, instead of the system's",
-    )
-    sso_introspection_url: EndpointUrl | None = Field(
-        default=None,
-        description="the introspection endpoint, if the provider's metadata names none",
-    )
-    sso_introspection_response: Literal["json", "jwt"] = Field(
-        default="json",
-        description="jwt requires a signed response (RFC 9701)",
-    )
-    sso_jwks_url: EndpointUrl | None = Field(
-        default=None,
-        description="the provider's keys, if its metadata names no jwks_uri",
-    )
-    sso_jwt_type: Literal["any", "at+jwt"] = Field(
-        default="any",
-        description="at+jwt rejects a JWT that is not declared an access token (RFC 9068)",
-    )
-    sso_require_issuer: bool = Field(
-        default=False,
-        description="reject an introspection response without an issuer",
-    )
-    sso_subject_claim: str = Field(
-        default="sub",
-        min_length=1,
-        description="the claim behind token_data.subject",
-    )
-    sso_roles_claim: str = Field(
-        default="roles",
-        min_length=1,
-        description="the claim behind token_data.roles, such as realm_access.roles",
-    )
-    token_cache_seconds: float = Field(
-        default=60,
-        ge=0,
-        le=3600,
-        description="how long an active token is cached; 0 disables the cache",
-    )
-    token_cache_stale_seconds: float = Field(
-        default=0,
-        ge=0,
-        le=3600,
-        description="how much longer it is accepted while the provider is down",
-    )
-    token_cache_url: SecretStr | None = Field(
-        default=None,
-        description="a Valkey shared by all replicas, such as valkey://user:password@host:6379/0",
-    )
-    public_url: HttpUrl | None = Field(
-        default=None,
-        description="the URL of this service for callers, such as https://api.example.com",
-    )
+    sso_issuer: HttpUrl
+    """The identity provider, exactly as the `iss` claim of its tokens."""
+    sso_audience: str = Field(min_length=1)
+    """This service's name in the `aud` claim of tokens made for it."""
+    # The default comes from pyproject.toml, so it is validated as well.
+    sso_mode: Literal["introspect", "jwt", "both"] = Field(default=SSO_MODE, validate_default=True)
+    """How a token is validated: by introspection, by its signature as a JWT, or by both."""
+    client_auth_method: ClientAuthMethod = "client_secret_basic"
+    """How CLIENT_ID authenticates at the provider."""
+    client_id: str = Field(default="", validate_default=True)
+    """This service's client at the identity provider."""
+    client_secret: SecretStr = Field(default=SecretStr(""), validate_default=True)
+    """The secret of CLIENT_ID, for the introspection endpoint."""
+    client_private_key_file: ReadableFile | None = Field(default=None, validate_default=True)
+    """The key of CLIENT_ID as PEM, for private_key_jwt and tls_client_auth."""
+    client_key_id: str | None = None
+    """The kid of that key at the provider."""
+    client_certificate_file: ReadableFile | None = Field(default=None, validate_default=True)
+    """The certificate of CLIENT_ID as PEM, for tls_client_auth."""
+    sso_ca_file: ReadableFile | None = None
+    """The CA certificates to trust for the provider, instead of the system's."""
+    sso_introspection_url: EndpointUrl | None = None
+    """The introspection endpoint, if the provider's metadata names none."""
+    sso_introspection_response: Literal["json", "jwt"] = "json"
+    """Whether the provider must sign its response (RFC 9701)."""
+    sso_jwks_url: EndpointUrl | None = None
+    """The provider's keys, if its metadata names no jwks_uri."""
+    sso_jwt_type: Literal["any", "at+jwt"] = "any"
+    """The `typ` that a JWT must have; at+jwt is that of access tokens (RFC 9068)."""
+    sso_require_issuer: bool = False
+    """Reject an introspection response without an issuer."""
+    sso_subject_claim: str = Field(default="sub", min_length=1)
+    """The claim that becomes token_data.subject."""
+    sso_roles_claim: str = Field(default="roles", min_length=1)
+    """The claim that becomes token_data.roles, such as realm_access.roles."""
+    token_cache_seconds: float = Field(default=60, ge=0, le=3600)
+    """How long an active token is cached; 0 disables the cache."""
+    token_cache_stale_seconds: float = Field(default=0, ge=0, le=3600)
+    """How much longer it is accepted while the provider is down."""
+    token_cache_url: SecretStr | None = None
+    """A Valkey shared by all replicas, such as valkey://user:password@host:6379/0."""
+    public_url: HttpUrl | None = None
+    """The URL of this service for callers, such as https://api.example.com."""
 
-    cors_origins: Annotated[tuple[Origin, ...], BeforeValidator(_comma_separated), NoDecode] = (
-        Field(
-            default=(),
-            description="origins whose pages may call this service, comma-separated",
-        )
-    )
-    docs_enabled: bool | None = Field(
-        default=None,
-        description="serve /docs, /redoc and /openapi.json; by default not in production",
-    )
-    docs_client_id: str | None = Field(
-        default=None,
-        description="a public client (PKCE) for the Authorize button of /docs",
-    )
-    docs_scopes: str = Field(
-        default="openid profile email",
-        description="the scopes that the button requests, separated by spaces",
-    )
-    max_body_size: int = Field(default=1_000_000, ge=0, description="of a request, in bytes")
+    cors_origins: Annotated[tuple[Origin, ...], BeforeValidator(_comma_separated), NoDecode] = ()
+    """The origins whose pages may call this service, separated by commas."""
+    docs_enabled: bool | None = None
+    """Whether to serve /docs, /redoc and /openapi.json; by default not in production."""
+    docs_client_id: str | None = None
+    """A public client (PKCE) for the Authorize button of /docs."""
+    docs_scopes: str = "openid profile email"
+    """The scopes that the button requests, separated by spaces."""
+    max_body_size: int = Field(default=1_000_000, ge=0)
+    """The largest body of a request, in bytes."""
 
     @property
     def serves_docs(self) -> bool:
@@ -409,7 +330,7 @@ def _explain(kind: type[DatabaseSettings], error: ValidationError) -> str:
             lines.append(f"  {message}")
             continue
         name = str(problem["loc"][0])
-        description = kind.model_fields[name].description
+        description = (kind.model_fields[name].description or "").rstrip(".")
         if problem["type"] == "missing":
             message = "is not set"
         lines.append(f"  {name.upper()} {message}" + (f" ({description})" if description else ""))

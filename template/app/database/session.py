@@ -91,7 +91,11 @@ def create_engine(settings: DatabaseSettings, *, pooled: bool = True) -> AsyncEn
 def _create_pooled_engine(settings: DatabaseSettings, url: URL) -> AsyncEngine:
     server_settings = {"timezone": "UTC"}
     if not settings.database_pgbouncer:
-        server_settings |= _limits(settings)
+        server_settings |= {
+            "lock_timeout": _milliseconds(settings.database_lock_timeout),
+            "statement_timeout": _milliseconds(settings.database_statement_timeout),
+            "idle_in_transaction_session_timeout": "15000",
+        }
     engine = create_async_engine(
         url,
         pool_size=settings.database_pool_size,
@@ -138,15 +142,6 @@ def _connect_args(settings: DatabaseSettings) -> dict[str, object]:
         # The next transaction may run on another server connection, without these statements.
         arguments["statement_cache_size"] = 0
     return arguments
-
-
-def _limits(settings: DatabaseSettings) -> dict[str, str]:
-    """Return the server's own timeouts, in milliseconds."""
-    return {
-        "lock_timeout": _milliseconds(settings.database_lock_timeout),
-        "statement_timeout": _milliseconds(settings.database_statement_timeout),
-        "idle_in_transaction_session_timeout": "15000",
-    }
 
 
 def _milliseconds(seconds: float) -> str:

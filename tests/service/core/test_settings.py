@@ -56,7 +56,7 @@ def test_every_missing_setting_is_named_in_one_message(environment: pytest.Monke
     message = refusal()
 
     for name in ("DATABASE_URL", "SSO_ISSUER", "CLIENT_SECRET"):
-        assert f"  {name} is not set (" in message
+        assert f"  {name} is not set (The " in message
     assert "SSO_AUDIENCE" not in message
 
 
