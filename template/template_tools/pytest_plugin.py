@@ -7,6 +7,7 @@ and whatever else only a real commit decides.
 
 import os
 from collections.abc import AsyncIterator, Callable, Iterator
+from functools import partial
 
 # The application reads its settings when it is imported. In tests they come from here alone,
 # because .env may name a precious database.
@@ -24,8 +25,11 @@ import httpx2
 import pytest
 from fastapi import FastAPI
 from pydantic import BaseModel, SecretStr
-from sqlalchemy import URL
+from sqlalchemy import URL, Connection, event, text
 from sqlalchemy.ext.asyncio import async_sessionmaker
+from sqlalchemy.orm import Session as OrmSession
+from sqlalchemy.orm import SessionTransaction
+from sqlmodel import Session
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from app.database.session import Database, open_database
@@ -116,6 +120,19 @@ async def application(settings: Settings) -> AsyncIterator[FastAPI]:
         yield app
 
 
+class _ReadOnlySession(Session):
+    """A session whose savepoint refuses writes, in a transaction that others write in."""
+
+
+@event.listens_for(_ReadOnlySession, "after_begin")
+def _refuse_writes(
+    _session: OrmSession, _transaction: SessionTransaction, connection: Connection
+) -> None:
+    # This ends with the savepoint; in the transaction itself, the rest of the test could not write.
+    if connection.in_nested_transaction():
+        connection.execute(text("SET TRANSACTION READ ONLY"))
+
+
 @pytest.fixture
 async def database(
     request: pytest.FixtureRequest,
@@ -135,14 +152,15 @@ async def database(
         async with shared.engine.connect() as connection:
             outer = await connection.begin()
             # What the application commits ends a savepoint; the transaction around it is ours.
+            sessionmaker = partial(
+                async_sessionmaker,
+                connection,
+                class_=AsyncSession,
+                expire_on_commit=False,
+                join_transaction_mode="create_savepoint",
+            )
             application.state.database = Database(
-                shared.engine,
-                async_sessionmaker(
-                    connection,
-                    class_=AsyncSession,
-                    expire_on_commit=False,
-                    join_transaction_mode="create_savepoint",
-                ),
+                shared.engine, sessionmaker(), sessionmaker(sync_session_class=_ReadOnlySession)
             )
             yield application.state.database
             await outer.rollback()

@@ -1,4 +1,4 @@
-"""Reading the rows of any table, as the services of all resources do."""
+"""Queries that the services of all resources share."""
 
 from uuid import UUID
 
@@ -12,7 +12,7 @@ from app.database.base import TableBase
 
 
 async def find_row[T: TableBase](session: AsyncSession, table: type[T], key: UUID) -> T:
-    """Return the row of a key.
+    """Return the row with a key.
 
     Raises:
         NotFound: There is none.
@@ -26,17 +26,16 @@ async def find_row[T: TableBase](session: AsyncSession, table: type[T], key: UUI
 async def lock_row[T: TableBase](
     session: AsyncSession, table: type[T], key: UUID, precondition: Precondition
 ) -> T:
-    """Return the row of a key, which nobody else can change until this transaction ends.
+    """Return the row with a key, locked until the transaction ends.
 
-    Of several callers who change the same row at once, the second one therefore sees what the
-    first one has made of it.
+    Concurrent changes of a row therefore wait for each other, and each sees the previous one.
 
     Raises:
         NotFound: There is none.
-        PreconditionFailed: It is not in the state that the caller has seen.
+        PreconditionFailed: It is not in the state that the caller has read.
     """
-    # FOR NO KEY UPDATE, as an UPDATE itself: who adds rows that refer to this one need not wait for
-    # it, nor it for them, who may never cease.
+    # FOR NO KEY UPDATE, the lock of an UPDATE. FOR UPDATE would conflict with transactions that
+    # insert rows referring to this one, and could wait for a stream of them without end.
     row = await session.get(table, key, with_for_update={"key_share": True})
     if row is None:
         raise NotFound
@@ -47,11 +46,11 @@ async def lock_row[T: TableBase](
 async def list_rows[T: TableBase](
     session: AsyncSession, table: type[T], query: PageQuery
 ) -> Rows[T]:
-    """Return a page of the rows that are equal to the query's filters, the oldest first.
+    """Return a page of the rows that match the query's filters, the oldest first.
 
-    The page begins behind a key and not after a number of rows, so that the last page of a
-    million rows costs what the first one does, and no row is shown twice or left out because
-    others have come or gone. Keys are made in the order of time (UUIDv7).
+    The page begins after a key and not at an offset. The last page of a million rows therefore
+    costs as much as the first, and no row is repeated or skipped because others were added or
+    removed. Keys are UUIDv7, in the order of creation.
     """
     statement = select(table).order_by(col(table.id)).limit(query.limit + 1)
     for name, value in query.filters().items():
@@ -59,6 +58,6 @@ async def list_rows[T: TableBase](
     if query.cursor is not None:
         statement = statement.where(col(table.id) > query.cursor)
     rows = list((await session.exec(statement)).all())
-    # One more than was asked for tells whether there is another page.
+    # One row more than the limit tells whether there is another page.
     items = rows[: query.limit]
     return Rows(items, items[-1].id if len(rows) > len(items) else None)
