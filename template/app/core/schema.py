@@ -30,7 +30,7 @@ _A_LINE = f"^(?![{_SPACES}]*$)[^{_UNPRINTABLE}{_BREAKS}]+$"
 # RFC 5321 §4.5.3.1.3, without the angle brackets.
 _EMAIL_LENGTH = 254
 _A_DAY = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
-_A_MOMENT = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d[\d:.,]*([Zz]|[+-][\d:]+)", re.ASCII)
+_A_TIMESTAMP = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d[\d:.,]*([Zz]|[+-][\d:]+)", re.ASCII)
 
 
 def _text(value: str) -> str:
@@ -66,8 +66,8 @@ def _written_day(value: object) -> object:
     return value if isinstance(value, date) else _written(value, _A_DAY)
 
 
-def _written_moment(value: object) -> object:
-    return value if isinstance(value, datetime) else _written(value, _A_MOMENT)
+def _written_timestamp(value: object) -> object:
+    return value if isinstance(value, datetime) else _written(value, _A_TIMESTAMP)
 
 
 def _written(value: object, form: re.Pattern[str]) -> str:
@@ -131,13 +131,16 @@ type Boolean = Annotated[bool, Field(strict=True)]
 type Day = Annotated[date, BeforeValidator(_written_day)]
 """A day, written as 2026-11-22."""
 
-type Moment = Annotated[
+type Timestamp = Annotated[
     AwareDatetime,
-    BeforeValidator(_written_moment),
+    BeforeValidator(_written_timestamp),
     # A day from the ends of the calendar, so that no time zone leads beyond them.
     Field(ge=datetime(1, 1, 2, tzinfo=UTC), le=datetime(9999, 12, 30, tzinfo=UTC)),
 ]
 """A point in time with its zone, written as 2026-11-22T12:43:00Z."""
+
+type Moment = Timestamp
+"""The former name of Timestamp."""
 
 
 def omittable() -> Any:  # noqa: ANN401 - it stands for a value of any type, as Field() does

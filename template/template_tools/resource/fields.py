@@ -72,7 +72,7 @@ TYPES = {
         column="int",
         request="Integer",
         response="int",
-        query="IntegerInQuery",
+        query="Integer",
         example="number",
     ),
     "float": FieldType(
@@ -97,7 +97,7 @@ TYPES = {
         column="bool",
         request="Boolean",
         response="bool",
-        query="bool",
+        query="Boolean",
         example="number % 2 == 1",
         can_be_unique=False,
     ),
@@ -112,9 +112,9 @@ TYPES = {
     "datetime": FieldType(
         help="a point in time, with its zone",
         column="datetime",
-        request="Moment",
+        request="Timestamp",
         response="datetime",
-        query="Moment",
+        query="Timestamp",
         example='f"2026-11-22T12:43:0{{number}}Z"',
     ),
     "uuid": FieldType(

@@ -5,17 +5,16 @@ import re
 import subprocess
 import sys
 import textwrap
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from string import Template
 
 from template_tools.resource import ResourceError
 from template_tools.resource.fields import TYPES, Field
 from template_tools.resource.models import Model, Models, imports, row_maker
-from template_tools.resource.names import Names, words
+from template_tools.resource.names import Names
 
 _SLICE = Path(__file__).parent / "slice"
-_LINE_LENGTH = 100
 
 
 def paths(names: Names) -> dict[str, str]:
@@ -98,16 +97,10 @@ def _values(names: Names, fields: Sequence[Field]) -> dict[str, str]:
         "members_to_update": _lines(field.to_update() for field in fields),
         "members_to_read": _lines(field.to_read() for field in fields),
         "filters": _lines(field.to_filter() for field in filterable),
-        "conflict": _conflict(fields),
+        "conflicts": ", ".join(_conflicts(fields)),
         "examples": _lines(field.example() for field in given),
-        "misfits": _lines(f'"{field.name}": {field.type.misfit},' for field in fields),
-        "misfit_filters": _lines(f'{{"{field.name}": "\\u0000"}},' for field in filterable),
         "first": given[0].name,
-        "optional": _quoted(field for field in fields if field.is_optional),
-        "required": _quoted(field for field in fields if not field.is_optional),
-        "unique": _quoted(field for field in given if field.is_unique),
         "filterable": _quoted(field for field in given if field.is_filterable),
-        "references": _quoted(field for field in fields if field.refers_to),
         "own_kind": _quoted(field for field in fields if field.refers_to_own_kind),
     }
 
@@ -131,27 +124,13 @@ def _relations(fields: Sequence[Field], models: Models) -> dict[str, str]:
     }
 
 
-def _conflict(fields: Sequence[Field]) -> str:
-    """Return the docstring's line about what the database may refuse."""
-    unique = [f"the {words(field.name)}" for field in fields if field.is_unique]
-    reasons = [f"{_either(unique)} is taken"] if unique else []
-    reasons += [
-        f"there is no such {words(field.name.removesuffix('_id'))}"
-        for field in fields
-        if field.refers_to
-    ]
-    if not reasons:
-        return ""
-    text = f"{', or '.join(reasons)} (answered with 409)."
-    return textwrap.fill(
-        f"IntegrityError: {text[0].upper()}{text[1:]}",
-        width=_LINE_LENGTH - 8,
-        subsequent_indent="    ",
-    )
-
-
-def _either(choices: Sequence[str]) -> str:
-    return " or ".join(filter(None, [", ".join(choices[:-1]), choices[-1]]))
+def _conflicts(fields: Sequence[Field]) -> Iterator[str]:
+    """Yield what the database refuses beside other rows: what is taken, and what is not there."""
+    for field in fields:
+        if field.is_unique and not field.refers_to_own_kind:
+            yield f'{{"{field.name}": example(1)["{field.name}"]}}'
+        if field.refers_to:
+            yield f'{{"{field.name}": str(uuid4())}}'
 
 
 def _lines(texts: Iterable[str]) -> str:
@@ -182,7 +161,7 @@ def with_sorted_imports(path: str, text: str, root: Path, select: str = "--selec
     """Return a file with its imports in order."""
     options = ["--quiet", "--fix", "--exit-zero", select, f"--stdin-filename={path}"]
     # Ruff takes a module that is not there yet for somebody else's.
-    options += ["--config", 'lint.isort.known-first-party = ["app", "devtools", "tests"]']
+    options += ["--config", 'lint.isort.known-first-party = ["app", "template_tools", "tests"]']
     return _ruff(root, text, "check", *options, "-")
 
 

@@ -328,8 +328,8 @@ _HARMLESS = (
 
 
 def _texts(resource: Resource, member: str) -> Iterator[Probe]:
-    wrong: tuple[JsonValue, ...] = (*_UNACCEPTABLE, 0, 1.5, True, ["x"], {"x": "y"})
-    for value in wrong:
+    others: list[JsonValue] = [0, 1.5, True, ["x"], {"x": "y"}]
+    for value in [*_UNACCEPTABLE, *others]:
         body = _dump(resource.new() | {member: value})
         yield _post(resource, f"{value!a:.40} as {member}", body, INVALID)
     for text in _HARMLESS:
