@@ -4,6 +4,7 @@ import itertools
 from collections.abc import Iterator
 from functools import partial
 from typing import Any
+from urllib.parse import quote
 from uuid import UUID
 
 from tests.contract.probes import Body, JsonValue, Resource, fill
@@ -29,7 +30,8 @@ def collections(document: Document) -> Iterator[Resource]:
         if schema.get("type") == "object":
             new = partial(_object, document, schema)
             required = tuple(schema.get("required", ()))
-            yield Resource(fill(path, str(NOTHING)), new, required, _text(document, schema))
+            encoded = quote(fill(path, str(NOTHING)))
+            yield Resource(encoded, new, required, _text(document, schema))
 
 
 def _text(document: Document, schema: Document) -> str | None:

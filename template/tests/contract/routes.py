@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from urllib.parse import quote
 
 from fastapi import FastAPI
 from fastapi.dependencies.models import Dependant
@@ -49,9 +50,14 @@ class Entrance:
         return self.scopes is not None or self.has_own_scheme or self.is_public
 
     @property
+    def encoded(self) -> str:
+        """The path as it is sent, with its parameters still in braces."""
+        return quote(self.path, safe="/{}:!$&'()*+,;=@~")
+
+    @property
     def example(self) -> str:
         """A path that leads to it."""
-        return re.sub(r"\{\w+(?::(\w+))?\}", lambda it: _EXAMPLES.get(it[1], _UUID), self.path)
+        return re.sub(r"\{\w+(?::(\w+))?\}", lambda it: _EXAMPLES.get(it[1], _UUID), self.encoded)
 
 
 def entrances(app: FastAPI) -> list[Entrance]:

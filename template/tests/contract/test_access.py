@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from http import HTTPStatus
+from urllib.parse import unquote
 
 import pytest
 from fastapi import FastAPI
@@ -55,8 +56,8 @@ async def handshake(app: FastAPI, path: str, headers: dict[str, str]) -> Answer:
 
     scope = {
         "type": "websocket",
-        "path": path,
-        "raw_path": path.encode(),
+        "path": unquote(path),
+        "raw_path": path.encode("ascii"),
         "query_string": b"",
         "headers": [(name.lower().encode(), value.encode()) for name, value in headers.items()],
         "subprotocols": [],

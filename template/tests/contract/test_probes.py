@@ -41,7 +41,7 @@ async def test_no_probe_of_any_route_is_a_500(
 async def _probes(app: FastAPI, caller: dict[str, str]) -> AsyncIterator[Probe]:
     for entrance in entrances(app):
         if entrance.is_api and entrance.method != "WEBSOCKET":
-            for probe in operation_probes(entrance.method, entrance.path):
+            for probe in operation_probes(entrance.method, entrance.encoded):
                 yield probe
     for resource in collections(app.openapi()):
         for probe in resource_probes(resource, await _create(app, resource, caller)):
