@@ -69,7 +69,7 @@ async def update_user(
     session: DbSession,
     response: Response,
 ) -> UserRead:
-    """Change what the body contains, unless the user was changed meanwhile."""
+    """Change a user, unless it was changed meanwhile."""
     user = await service.update_user(session, user_id, data, if_match)
     set_etag(response, user)
     return UserRead.model_validate(user)

@@ -26,7 +26,7 @@ def example(number: int) -> dict[str, Any]:
 
 @pytest.fixture
 def caller(bearer: Bearer) -> dict[str, str]:
-    """The headers of a caller who may read and change users, whatever their state."""
+    """The headers of a caller who may do everything, whatever the state of a row."""
     return bearer(scope="user:read user:write") | {"If-Match": "*"}
 
 
