@@ -21,7 +21,7 @@ from app.utils.sso.introspection_schema import TokenData
 from app.utils.sso.resource_server.introspector import Introspector
 from template_tools.configuration import PROJECT_ROOT
 from template_tools.processes import free_port
-from template_tools.provider import Faults, RunningProvider
+from tests.service.provider import Faults, RunningProvider
 
 
 async def _get(app: FastAPI, path: str, **headers: str) -> httpx2.Response:

@@ -28,7 +28,7 @@ from app.utils.sso.resource_server import token_validation as verdict
 from app.utils.sso.resource_server.introspector import Introspector
 from app.utils.sso.resource_server.resource_metadata import router as resource_metadata
 from app.utils.sso.resource_server.shared_cache import open_shared_cache
-from template_tools.provider import RunningProvider
+from tests.service.provider import RunningProvider
 from tests.service.sso.assertions import Log
 
 type Open = Callable[[Settings], AbstractAsyncContextManager[FastAPI]]

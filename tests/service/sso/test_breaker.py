@@ -11,8 +11,7 @@ from app.utils.sso.introspection_schema import TokenData
 from app.utils.sso.resource_server.circuit_breaker import CircuitBreaker, State
 from app.utils.sso.resource_server.introspector import Introspector, ProviderHealth
 from app.utils.sso.resource_server.provider_errors import Throttled, Unreachable
-from template_tools.provider import Faults, RunningProvider
-from template_tools.provider.faults import Endpoint
+from tests.service.provider import Endpoint, Faults, RunningProvider
 from tests.service.sso.assertions import Log, assert_refused, assert_unavailable, get
 from tests.service.sso.conftest import Clock, Open, Serve
 

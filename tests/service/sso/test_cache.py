@@ -11,7 +11,7 @@ from app.utils.sso.introspection_schema import TokenData
 from app.utils.sso.resource_server.introspector import Introspector
 from app.utils.sso.resource_server.provider_client import Reply, fetch
 from app.utils.sso.resource_server.token_cache import INACTIVE, Entry, TokenCache, cache_key
-from template_tools.provider import Faults, RunningProvider
+from tests.service.provider import Faults, RunningProvider
 from tests.service.sso.assertions import Log, assert_refused, assert_unavailable, get
 from tests.service.sso.conftest import Clock, Open, Serve
 

@@ -10,7 +10,7 @@ from app.settings import Settings
 from app.utils.sso.resource_server.introspector import Introspector, ProviderHealth
 from app.utils.sso.resource_server.provider_client import Reply
 from template_tools.processes import free_port
-from template_tools.provider import Faults, RunningProvider
+from tests.service.provider import Faults, RunningProvider
 from tests.service.sso.assertions import (
     Log,
     assert_problem,

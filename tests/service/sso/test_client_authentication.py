@@ -24,7 +24,7 @@ from app.utils.sso.errors import ProviderMisconfigured, ProviderUnavailable
 from app.utils.sso.resource_server.client_authentication import ClientAuthentication
 from app.utils.sso.resource_server.introspector import open_introspector
 from app.utils.sso.resource_server.provider_client import create_client
-from template_tools.provider import ProviderConfig, ProviderTls, RunningProvider, running_provider
+from tests.service.provider import ProviderConfig, ProviderTls, RunningProvider, running_provider
 from tests.service.tools.certificates import Certificates, make_certificates
 
 type Key = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey

@@ -11,9 +11,14 @@ from pydantic import JsonValue
 from app.settings import Settings
 from app.utils.sso.resource_server.discovery import Discovery, Need, metadata_urls
 from app.utils.sso.resource_server.provider_errors import Misconfigured, Unreachable
-from template_tools.provider import Faults, ProviderConfig, RunningProvider, running_provider
-from template_tools.provider.faults import Endpoint
 from template_tools.pytest_plugin import Bearer
+from tests.service.provider import (
+    Endpoint,
+    Faults,
+    ProviderConfig,
+    RunningProvider,
+    running_provider,
+)
 from tests.service.sso.assertions import Log, assert_unavailable, get
 from tests.service.sso.conftest import Clock, Serve
 

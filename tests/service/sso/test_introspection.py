@@ -11,8 +11,8 @@ from app.settings import Settings
 from app.utils.sso.errors import ScopeInsufficient
 from app.utils.sso.introspection_schema import ClaimNames, TokenData
 from app.utils.sso.resource_server.provider_client import Reply, fetch
-from template_tools.provider import Faults, RunningProvider
 from template_tools.pytest_plugin import Bearer
+from tests.service.provider import Faults, RunningProvider
 from tests.service.sso.conftest import Open
 
 

@@ -15,9 +15,7 @@ from pydantic import JsonValue
 
 from app.settings import Settings
 from template_tools.processes import free_port
-from template_tools.provider import Faults, RunningProvider
-from template_tools.provider.faults import Endpoint
-from template_tools.provider.keys import ALGORITHMS
+from tests.service.provider import ALGORITHMS, Endpoint, Faults, RunningProvider
 from tests.service.sso.assertions import (
     Log,
     assert_problem,

@@ -17,7 +17,7 @@ from app.utils.sso.resource_server import (
     jwt_verifier,
     token_validation,
 )
-from template_tools.provider import Faults, RunningProvider
+from tests.service.provider import Faults, RunningProvider
 from tests.service.sso.assertions import get
 from tests.service.sso.conftest import Clock, Serve
 

@@ -5,7 +5,7 @@ import pytest
 
 from app.core.project import TITLE
 from app.settings import Settings
-from template_tools.provider import Faults, RunningProvider
+from tests.service.provider import Faults, RunningProvider
 from tests.service.sso.assertions import assert_problem, get
 from tests.service.sso.conftest import Serve
 

@@ -8,7 +8,7 @@ from pydantic import JsonValue
 
 from app.settings import Settings
 from app.utils.sso.resource_server.provider_client import Reply, fetch
-from template_tools.provider import Faults, RunningProvider
+from tests.service.provider import Faults, RunningProvider
 from tests.service.sso.assertions import Log, assert_refused, assert_unavailable, get
 from tests.service.sso.conftest import Clock, Serve
 

@@ -19,8 +19,8 @@ from app.utils.sso.resource_server import introspector, valkey_cache
 from app.utils.sso.resource_server.token_cache import cache_key
 from app.utils.sso.resource_server.valkey_cache import open_valkey_cache
 from template_tools.processes import free_port
-from template_tools.provider import RunningProvider
 from template_tools.pytest_plugin import Bearer
+from tests.service.provider import RunningProvider
 from tests.service.sso.conftest import Clock, Serve
 from tests.service.sso.test_metrics import Recorder
 
