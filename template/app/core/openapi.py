@@ -34,6 +34,14 @@ _HEADERS = {
     },
 }
 
+# The security scheme of ``introspect_token``, and the other way to come by a token.
+_LOGIN = "SSO"
+_TOKEN_SCHEME = {
+    "type": "http",
+    "scheme": "bearer",
+    "description": "A token that you have already.",
+}
+
 # A route that nobody needs a token for says so: ``@router.get("/status", openapi_extra=PUBLIC)``.
 # A test walks every route, and wants either this or a token.
 PUBLIC: dict[str, Any] = {"security": []}
@@ -53,6 +61,7 @@ def describe_problems(app: FastAPI, sso_issuer: str) -> Callable[[], dict[str, A
         for section in ("paths", "webhooks"):
             for item in document.get(section, {}).values():
                 for operation in item.values():
+                    _describe_login(operation)
                     _describe_scopes(operation)
                     _describe_if_match(operation)
                     _describe_errors(operation)
@@ -61,13 +70,21 @@ def describe_problems(app: FastAPI, sso_issuer: str) -> Callable[[], dict[str, A
         schemas["Problem"] = _PROBLEM
         for replaced in ("HTTPValidationError", "ValidationError"):
             schemas.pop(replaced, None)
-        for scheme in components.get("securitySchemes", {}).values():
-            if scheme["type"] == "openIdConnect":
-                discovery = sso_issuer.rstrip("/") + "/.well-known/openid-configuration"
-                scheme["openIdConnectUrl"] = discovery
+        if login := components.get("securitySchemes", {}).get(_LOGIN):
+            discovery = sso_issuer.rstrip("/") + "/.well-known/openid-configuration"
+            login["openIdConnectUrl"] = discovery
+            components["securitySchemes"].setdefault("Token", _TOKEN_SCHEME)
         return document
 
     return openapi
+
+
+def _describe_login(operation: dict[str, Any]) -> None:
+    """Offer to paste a token, wherever the API offers to log in for one."""
+    security: list[dict[str, list[str]]] = operation.get("security", [])
+    scopes = next((scheme[_LOGIN] for scheme in security if _LOGIN in scheme), None)
+    if scopes is not None and {"Token": scopes} not in security:
+        security.append({"Token": scopes})
 
 
 def _describe_scopes(operation: dict[str, Any]) -> None:

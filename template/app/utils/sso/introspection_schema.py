@@ -54,9 +54,13 @@ class TokenData(BaseModel):
         """Return the token that ``members`` describe.
 
         Raises:
-            ValidationError: One of them is of another type than the RFC says.
+            ValueError: One of them is of another type than the RFC says; mostly a
+                ``ValidationError``.
         """
-        token = cls.model_validate(members)
+        try:
+            token = cls.model_validate(members)
+        except OverflowError:
+            raise ValueError("a time that no float can hold") from None
         token._names = names
         return token
 
