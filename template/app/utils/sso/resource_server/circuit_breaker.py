@@ -3,7 +3,6 @@
 import logging
 import math
 import secrets
-import time
 from collections.abc import Awaitable, Callable
 from enum import Enum
 from http import HTTPStatus
@@ -44,16 +43,16 @@ class CircuitBreaker:
 
     Args:
         introspect: Asks the provider about a token; raises ``ProviderError``.
+        clock: Decides for how long calls are held back.
         distrustful: Send a canary first, and refuse a provider that calls it active.
-        clock: For how long calls are held back.
     """
 
     def __init__(
         self,
         introspect: Callable[[str], Awaitable[TokenData]],
+        clock: Clock,
         *,
         distrustful: bool,
-        clock: Clock = time,
     ) -> None:
         self._introspect = introspect
         self._distrustful = distrustful
@@ -78,8 +77,7 @@ class CircuitBreaker:
 
         Raises:
             ProviderFailsForToken: The provider fails for this token, and answers about others.
-            ProviderConfigurationError: The provider rejects this service.
-            ProviderError: The provider does not answer, or asks for fewer calls.
+            ProviderError: It fails for all of them, or calls are held back.
         """
         self._raise_while_held()
         if self._needs_canary:
@@ -102,12 +100,7 @@ class CircuitBreaker:
         return data
 
     async def probe(self) -> None:
-        """Return if the provider is healthy, by its answer about a canary.
-
-        Raises:
-            ProviderConfigurationError: It rejects this service, or accepts every token.
-            ProviderError: It is not healthy.
-        """
+        """Return if the provider is healthy, by its answer about a canary; else raise its error."""
         self._raise_while_held()
         try:
             await self._canary.run(None, self._send_canary)

@@ -1,7 +1,6 @@
 """Finding the provider's endpoints from its issuer (OpenID Connect Discovery, RFC 8414)."""
 
 import logging
-import time
 from collections.abc import Iterator
 from http import HTTPStatus
 from typing import Literal
@@ -71,11 +70,7 @@ class Discovery:
     """
 
     def __init__(
-        self,
-        provider: ProviderClient,
-        settings: CoreSettings,
-        name: EndpointName,
-        clock: Clock = time,
+        self, provider: ProviderClient, settings: CoreSettings, name: EndpointName, clock: Clock
     ) -> None:
         self._provider = provider
         self._settings = settings
@@ -89,12 +84,7 @@ class Discovery:
         self._renew_at = 0.0
 
     async def endpoint(self) -> str:
-        """Return the URL of the endpoint.
-
-        Raises:
-            ProviderUnreachable: No document could be read, now or before.
-            ProviderConfigurationError: The documents name another issuer, or no such endpoint.
-        """
+        """Return the URL of the endpoint."""
         if self._endpoint is None or self._is_stale:
             return await self._look_ups.run(None, self._renew)
         if self._clock.monotonic() >= self._renew_at:

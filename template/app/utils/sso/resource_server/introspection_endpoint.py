@@ -38,7 +38,7 @@ class IntrospectionEndpoint:
         settings: CoreSettings,
         verifier: JwtVerifier,
         names: ClaimNames,
-        clock: Clock = time,
+        clock: Clock,
     ) -> None:
         self._provider = provider
         self._issuer = settings.sso_issuer
@@ -53,11 +53,7 @@ class IntrospectionEndpoint:
     async def introspect(self, token: str) -> TokenData:
         """Return what the provider says about ``token``; ``active`` may be false.
 
-        Raises:
-            ProviderUnreachable: There was no reply, or none that RFC 7662 allows.
-            ProviderConfigurationError: The provider does not accept this service as a client.
-            ProviderRateLimited: 429.
-            ProviderErrorResponse: 400 or 5xx, which may be the provider's fault or the token's.
+        A reply that RFC 7662 does not allow is as good as none.
         """
         outcome, begin = ProviderError.outcome, time.monotonic()
         try:

@@ -4,11 +4,10 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import partial
-from typing import Literal, NamedTuple
 
 import httpx2
 
@@ -20,11 +19,7 @@ from app.utils.sso.resource_server.introspection_endpoint import IntrospectionEn
 from app.utils.sso.resource_server.jwks_client import JwksClient
 from app.utils.sso.resource_server.jwt_verifier import JwtVerifier
 from app.utils.sso.resource_server.metrics import CACHE_LOOKUPS, JOINED
-from app.utils.sso.resource_server.provider_client import (
-    DEADLINE_SECONDS,
-    ProviderClient,
-    create_client,
-)
+from app.utils.sso.resource_server.provider_client import ProviderClient, create_client
 from app.utils.sso.resource_server.provider_errors import (
     ProviderConfigurationError,
     ProviderError,
@@ -57,19 +52,12 @@ class ProviderHealth(StrEnum):
 class Timeouts:
     """How long the service waits for others, in seconds."""
 
-    provider: float = DEADLINE_SECONDS
+    provider: float = 5
     health: float = 2
     shared_cache: float = 0.25
 
 
 _USUAL_TIMEOUTS = Timeouts()
-
-
-class LookUp(NamedTuple):
-    """A token that was looked up, and where, as the metric calls it."""
-
-    token: Token
-    result: Literal["miss", "shared"]
 
 
 class Introspector:
@@ -102,15 +90,12 @@ class Introspector:
         self._endpoint = IntrospectionEndpoint(
             provider, settings, self._verifier, self._names, clock
         )
-        self._breaker = CircuitBreaker(
-            self._endpoint.introspect,
-            distrustful=settings.environment == "production",
-            clock=clock,
-        )
+        in_production = settings.environment == "production"
+        self._breaker = CircuitBreaker(self._endpoint.introspect, clock, distrustful=in_production)
         self._validator = TokenValidator(settings, clock)
         self._cache = TokenCache(settings, clock)
         self._shared_cache = shared_cache
-        self._look_ups = SingleFlight[bytes, LookUp]()
+        self._look_ups = SingleFlight[bytes, tuple[Token, str]]()
         self._log = RateLimitedLog(logging.getLogger(__name__), clock)
         self._answered_at = float("-inf")
 
@@ -163,15 +148,15 @@ class Introspector:
 
     async def _look_up(self, key: bytes, token: str) -> Token:
         joins = self._look_ups.is_running(key)
-        result: str = "joined" if joins else "miss"
+        result = "joined" if joins else "miss"
         JOINED.add(int(joins))
         try:
             if self._cache.is_failing(key):
                 raise ProviderFailsForToken("the provider failed for it just now")
-            found = await self._look_ups.run(key, partial(self._check_and_keep, key, token))
+            found, source = await self._look_ups.run(key, partial(self._find, key, token))
             if not joins:
-                result = found.result
-            return found.token
+                result = source
+            return found
         except ProviderConfigurationError:
             raise
         except ProviderError:
@@ -185,18 +170,26 @@ class Introspector:
             CACHE_LOOKUPS.add(1, {"result": result})
             JOINED.add(-int(joins))
 
-    async def _check_and_keep(self, key: bytes, token: str) -> LookUp:
-        if (shared := await self._shared(key, token)) is not None:
-            self._cache.put(key, shared)
-            return LookUp(shared, "shared")
+    async def _find(self, key: bytes, token: str) -> tuple[Token, str]:
+        """Return the token, and where it was found, in the words of the metric."""
+        fresh_seconds, shared_cache = self._settings.token_cache_seconds, self._shared_cache
+        if shared_cache is not None and (entry := await shared_cache.get(key, self._names)):
+            jwt = read_unverified_jwt(token)
+            shared = self._validator.read(entry.data, jwt, entry.checked_at)
+            if shared.serves(fresh_seconds, self._clock.time()):
+                self._cache.put(key, shared)
+                return shared, "shared"
         try:
             checked = await self._check(token)
         except ProviderFailsForToken:
             self._cache.mark_failing(key)
             raise
         self._cache.put(key, checked)
-        await self._share(key, checked)
-        return LookUp(checked, "miss")
+        seconds = checked.serves_until(fresh_seconds) - self._clock.time()
+        if shared_cache is not None and checked.data.active and seconds > 0:
+            entry = SharedResponse(checked.data, checked.checked_at)
+            await shared_cache.put(key, entry, seconds)
+        return checked, "miss"
 
     async def _check(self, token: str) -> Token:
         """Ask the provider about the token, or verify it, or both."""
@@ -222,23 +215,6 @@ class Introspector:
         merged = claims.model_dump() | said | {"exp": min(ends, default=None)}
         return TokenData.read(merged, self._names)
 
-    async def _shared(self, key: bytes, token: str) -> Token | None:
-        if self._shared_cache is None:
-            return None
-        response = await self._shared_cache.get(key, self._names)
-        if response is None:
-            return None
-        shared = self._validator.read(
-            response.data, read_unverified_jwt(token), response.checked_at
-        )
-        serves = shared.serves(self._settings.token_cache_seconds, self._clock.time())
-        return shared if serves else None
-
-    async def _share(self, key: bytes, token: Token) -> None:
-        seconds = token.serves_until(self._settings.token_cache_seconds) - self._clock.time()
-        if self._shared_cache is not None and token.data.active and seconds > 0:
-            await self._shared_cache.put(key, SharedResponse(token.data, token.checked_at), seconds)
-
 
 @asynccontextmanager
 async def open_introspector(
@@ -259,11 +235,12 @@ async def open_introspector(
     Raises:
         SystemExit: A file or URL of the settings cannot be used.
     """
-    async with AsyncExitStack() as stack:
-        client = await stack.enter_async_context(create_client(settings, transport))
-        shared_cache = await stack.enter_async_context(
-            open_shared_cache(settings, clock, timeouts.shared_cache)
-        )
+    async with (
+        create_client(settings, transport) as client,
+        open_shared_cache(settings, clock, timeouts.shared_cache) as shared_cache,
+    ):
         introspector = Introspector(client, settings, shared_cache, clock=clock, timeouts=timeouts)
-        stack.push_async_callback(introspector.close)
-        yield introspector
+        try:
+            yield introspector
+        finally:
+            await introspector.close()

@@ -1,7 +1,6 @@
 """The provider's public keys (RFC 7517)."""
 
 import logging
-import time
 from http import HTTPStatus
 
 import jwt
@@ -37,9 +36,7 @@ KEY_TYPES = {
 class JwksClient:
     """The keys of the provider's JWKS, renewed every ten minutes and kept through an outage."""
 
-    def __init__(
-        self, provider: ProviderClient, settings: CoreSettings, clock: Clock = time
-    ) -> None:
+    def __init__(self, provider: ProviderClient, settings: CoreSettings, clock: Clock) -> None:
         self._provider = provider
         self._configured_url = settings.sso_jwks_url
         self._discovery = Discovery(provider, settings, "jwks_uri", clock)
@@ -54,13 +51,9 @@ class JwksClient:
         self._error: ProviderUnreachable | ProviderConfigurationError | None = None
 
     async def keys_for(self, algorithm: str, key_id: object) -> list[jwt.PyJWK]:
-        """Return the keys that may have signed a JWT with this ``alg`` and ``kid``.
+        """Return the provider's keys that may have signed a JWT with this ``alg`` and ``kid``.
 
-        They are none where the provider has no such key.
-
-        Raises:
-            ProviderUnreachable: The keys cannot be fetched, and none from before fits.
-            ProviderConfigurationError: The provider is not the one of the settings.
+        Only where none is known, and they cannot be fetched either, that is an error.
         """
         if self._clock.monotonic() - self._fetched_at >= _FRESH_SECONDS:
             if self._error is None:
@@ -78,12 +71,7 @@ class JwksClient:
         return found
 
     async def refresh(self) -> None:
-        """Fetch the keys, unless that was tried just now.
-
-        Raises:
-            ProviderUnreachable: They cannot be fetched, and there are none from before.
-            ProviderConfigurationError: The provider is not the one of the settings.
-        """
+        """Fetch the keys, unless that was tried just now."""
         if self._may_fetch():
             await self._fetches.run(None, self._fetch)
         if not self._documents:

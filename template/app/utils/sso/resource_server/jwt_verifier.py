@@ -1,7 +1,6 @@
 """Verifying a JWT without asking the provider (RFC 7515, RFC 9068)."""
 
 import logging
-import time
 from collections.abc import Mapping
 
 import jwt
@@ -39,7 +38,7 @@ class JwtVerifier:
     """Verifies the signature and the form of a JWT; its audience and the like come later."""
 
     def __init__(
-        self, keys: JwksClient, settings: CoreSettings, names: ClaimNames, clock: Clock = time
+        self, keys: JwksClient, settings: CoreSettings, names: ClaimNames, clock: Clock
     ) -> None:
         self._keys = keys
         self._strict = settings.sso_jwt_type == "at+jwt"
@@ -53,8 +52,7 @@ class JwtVerifier:
 
         Raises:
             InvalidJwt: It is none, or signed in a way or with a key that is not accepted.
-            ProviderUnreachable: The keys cannot be fetched.
-            ProviderConfigurationError: The provider is not the one of the settings.
+            ProviderError: The keys cannot be fetched.
         """
         try:
             header = _JWS.get_unverified_header(token)
@@ -79,8 +77,7 @@ class JwtVerifier:
 
         Raises:
             TokenInvalid: It is no JWT of the provider, or not what RFC 9068 asks for.
-            ProviderUnreachable: The keys cannot be fetched.
-            ProviderConfigurationError: The provider is not the one of the settings.
+            ProviderError: The keys cannot be fetched.
         """
         try:
             verified = await self.verify_signature(token)

@@ -14,7 +14,7 @@ import httpx2
 from app.core.settings import CoreSettings
 from app.utils.sso.resource_server.provider_errors import ProviderUnreachable
 
-DEADLINE_SECONDS = 5
+_READ_SECONDS = 5
 _CONNECT_SECONDS = 1
 _MAX_BODY_BYTES = 64 * 1024
 
@@ -58,7 +58,7 @@ def create_client(
     return httpx2.AsyncClient(
         verify=_tls(settings),
         transport=transport,
-        timeout=httpx2.Timeout(DEADLINE_SECONDS, connect=_CONNECT_SECONDS),
+        timeout=httpx2.Timeout(_READ_SECONDS, connect=_CONNECT_SECONDS),
         headers={"Accept": "application/json", "Accept-Encoding": "identity"},
         follow_redirects=False,
         # A cookie would tie all calls together, and a malformed one would make later calls fail.
@@ -91,35 +91,21 @@ def _tls(settings: CoreSettings) -> ssl.SSLContext | bool:
 class ProviderClient:
     """Sends requests to the provider, and reads no more of a reply than can be trusted."""
 
-    def __init__(
-        self, client: httpx2.AsyncClient, deadline_seconds: float = DEADLINE_SECONDS
-    ) -> None:
+    def __init__(self, client: httpx2.AsyncClient, deadline_seconds: float) -> None:
         self._client = client
         self._deadline_seconds = deadline_seconds
 
     async def get(self, url: str) -> Reply:
-        """Send a GET request.
-
-        Raises:
-            ProviderUnreachable: There was no whole, plain reply within the deadline.
-        """
+        """Send a GET request; ``ProviderUnreachable`` is that no trustworthy reply came in time."""
         return await self._send(self._client.build_request("GET", url))
 
     async def post(self, url: str, form: Mapping[str, str], headers: Mapping[str, str]) -> Reply:
-        """Send a form.
-
-        Raises:
-            ProviderUnreachable: There was no whole, plain reply within the deadline.
-        """
+        """Send a form, likewise."""
         return await self._send(self._client.build_request("POST", url, data=form, headers=headers))
 
     @asynccontextmanager
     async def deadline(self) -> AsyncIterator[None]:
-        """Allow the calls inside, however many they are, five seconds in all.
-
-        Raises:
-            ProviderUnreachable: The time is up.
-        """
+        """Give the calls inside, however many they are, the deadline of a single one."""
         try:
             async with asyncio.timeout(self._deadline_seconds):
                 yield

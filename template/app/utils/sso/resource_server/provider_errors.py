@@ -1,7 +1,8 @@
 """What can go wrong when the identity provider is called.
 
-The messages are for the log, and hold no token, secret or body. ``introspect_token`` answers these
-errors with the problem documents of ``app.utils.sso.errors``; nothing in between translates them.
+Whatever calls the provider raises these, and ``introspect_token`` answers them with the problem
+documents of ``app.utils.sso.errors``; nothing in between translates them. The messages are for the
+log, and hold no token, secret or body.
 """
 
 from typing import ClassVar

@@ -1,7 +1,6 @@
 """Log lines that a flood of requests must not turn into a flood of lines."""
 
 import logging
-import time
 
 from app.utils.sso.resource_server.clock import Clock
 
@@ -11,24 +10,18 @@ _INTERVAL_SECONDS = 60
 class RateLimitedLog:
     """Writes each message at most once a minute, with the number of those left out in between."""
 
-    def __init__(self, logger: logging.Logger, clock: Clock = time) -> None:
+    def __init__(self, logger: logging.Logger, clock: Clock) -> None:
         self._logger = logger
         self._clock = clock
         self._written_at: dict[str, float] = {}
         self._left_out: dict[str, int] = {}
 
     def warning(self, message: str, *arguments: object) -> bool:
-        """Write a warning, unless the same one was written within the last minute.
-
-        Returns whether it was written.
-        """
+        """Write a warning, and return whether it was written."""
         return self._write(logging.WARNING, message, arguments)
 
     def error(self, message: str, *arguments: object) -> bool:
-        """Write an error, unless the same one was written within the last minute.
-
-        Returns whether it was written.
-        """
+        """Write an error, and return whether it was written."""
         return self._write(logging.ERROR, message, arguments)
 
     def _write(self, level: int, message: str, arguments: tuple[object, ...]) -> bool:

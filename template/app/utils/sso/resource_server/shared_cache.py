@@ -1,7 +1,6 @@
 """Whether replicas share the provider's responses."""
 
-from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, nullcontext
 from importlib import import_module
 
 from app.core.settings import CoreSettings
@@ -20,7 +19,7 @@ def open_shared_cache(
         SystemExit: There is a URL, and the project was made without what it takes.
     """
     if settings.token_cache_url is None or settings.sso_mode == "jwt":
-        return _nothing()
+        return nullcontext()
     try:
         # The module, and the package that it needs, are there where the answer to the template's
         # question token_cache is valkey.
@@ -34,8 +33,3 @@ def open_shared_cache(
         settings, clock, timeout_seconds
     )
     return opened
-
-
-@asynccontextmanager
-async def _nothing() -> AsyncIterator[None]:
-    yield None

@@ -1,7 +1,7 @@
 """Coalescing of concurrent calls."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Hashable
+from collections.abc import Callable, Coroutine, Hashable
 
 
 class SingleFlight[K: Hashable, T]:
@@ -17,15 +17,15 @@ class SingleFlight[K: Hashable, T]:
         """Whether a call with this key is under way."""
         return key in self._calls
 
-    async def run(self, key: K, function: Callable[[], Awaitable[T]]) -> T:
+    async def run(self, key: K, function: Callable[[], Coroutine[None, None, T]]) -> T:
         """Return the result of ``function()``, or of the call that is under way."""
         return await asyncio.shield(self.start(key, function))
 
-    def start(self, key: K, function: Callable[[], Awaitable[T]]) -> asyncio.Task[T]:
+    def start(self, key: K, function: Callable[[], Coroutine[None, None, T]]) -> asyncio.Task[T]:
         """Start the call in the background, unless it is under way."""
         call = self._calls.get(key)
         if call is None:
-            call = asyncio.create_task(_call(function))
+            call = asyncio.create_task(function())
             self._calls[key] = call
             call.add_done_callback(lambda done: self._finish(key, done))
         return call
@@ -42,7 +42,3 @@ class SingleFlight[K: Hashable, T]:
         if not done.cancelled():
             # All waiters may have left, and asyncio complains about exceptions that nobody reads.
             done.exception()
-
-
-async def _call[T](function: Callable[[], Awaitable[T]]) -> T:
-    return await function()

@@ -5,7 +5,6 @@ each request. Keys are hashes, so that no dump of the memory holds a token.
 """
 
 import hashlib
-import time
 from typing import NamedTuple, Protocol
 
 from cachetools import TLRUCache, TTLCache
@@ -55,7 +54,7 @@ class TokenCache:
     Active and inactive ones are kept apart, so that a flood of garbage cannot evict good ones.
     """
 
-    def __init__(self, settings: CoreSettings, clock: Clock = time) -> None:
+    def __init__(self, settings: CoreSettings, clock: Clock) -> None:
         self._clock = clock
         self._fresh_seconds = settings.token_cache_seconds
         self._kept_seconds = settings.token_cache_seconds + settings.token_cache_stale_seconds

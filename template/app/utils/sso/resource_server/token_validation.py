@@ -1,7 +1,6 @@
 """Whether a token that the provider calls active is meant for this service, now."""
 
 import logging
-import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import Enum
@@ -89,7 +88,7 @@ class Token:
 class TokenValidator:
     """Decides whether a token is good for this service."""
 
-    def __init__(self, settings: CoreSettings, clock: Clock = time) -> None:
+    def __init__(self, settings: CoreSettings, clock: Clock) -> None:
         self._settings = settings
         self._clock = clock
         self._log = RateLimitedLog(logger, clock)
