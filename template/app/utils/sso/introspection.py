@@ -43,10 +43,11 @@ _MAX_TOKEN_BYTES = 8 * 1024
 
 
 class TokenIntrospection(SecurityBase):
-    """The dependency of every protected route, as FastAPI calls it.
+    """The dependency behind ``introspect_token``.
 
-    It is a security scheme, so that the API's description shows it and its scopes on each route.
-    ``app.core.openapi`` fills in the URL, and offers to paste a token as well.
+    FastAPI takes it for a security scheme, and describes it and its scopes on each route, without
+    a parameter that would have to be resolved at each request. ``app.core.openapi`` fills in the
+    URL, and adds the scheme for pasting a token.
     """
 
     def __init__(self) -> None:

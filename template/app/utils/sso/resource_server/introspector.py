@@ -61,13 +61,13 @@ _USUAL_TIMEOUTS = Timeouts()
 
 
 class Introspector:
-    """What this process knows about tokens, and how it finds out.
+    """Answers what is known about a token, and finds it out.
 
     Args:
         client: For the calls to the provider.
         settings: Among them ``SSO_MODE``, which decides what those calls are.
-        shared_cache: What replicas have in common, if anything.
-        clock: By which tokens expire and what is remembered gets old; a test may bring its own.
+        shared_cache: What replicas share, if anything.
+        clock: The time by which tokens and cached responses expire.
         timeouts: How long a call may take.
     """
 
@@ -105,8 +105,7 @@ class Introspector:
         Raises:
             TokenInvalid: It is not good.
             ScopeInsufficient: It lacks one of ``required_scopes``.
-            ProviderConfigurationError: It cannot be checked with these settings.
-            ProviderError: It cannot be checked now.
+            ProviderError: It cannot be checked now, or not with these settings.
         """
         key = cache_key(self._settings, token)
         known = self._cache.get(key)
@@ -171,7 +170,7 @@ class Introspector:
             JOINED.add(-int(joins))
 
     async def _find(self, key: bytes, token: str) -> tuple[Token, str]:
-        """Return the token, and where it was found, in the words of the metric."""
+        """Return the token, and whether that was a ``miss`` or ``shared`` by a replica."""
         fresh_seconds, shared_cache = self._settings.token_cache_seconds, self._shared_cache
         if shared_cache is not None and (entry := await shared_cache.get(key, self._names)):
             jwt = read_unverified_jwt(token)
@@ -226,11 +225,7 @@ async def open_introspector(
 ) -> AsyncIterator[Introspector]:
     """Hold the connections to the provider open for as long as the application runs.
 
-    Args:
-        settings: Which provider it is, and how tokens are checked.
-        clock: As for ``Introspector``.
-        transport: What to send requests with instead of the network, in tests.
-        timeouts: How long a call may take.
+    A test may give a clock of its own, and a transport in the place of the network.
 
     Raises:
         SystemExit: A file or URL of the settings cannot be used.

@@ -51,18 +51,18 @@ class JwksClient:
         self._error: ProviderUnreachable | ProviderConfigurationError | None = None
 
     async def keys_for(self, algorithm: str, key_id: object) -> list[jwt.PyJWK]:
-        """Return the provider's keys that may have signed a JWT with this ``alg`` and ``kid``.
+        """Return the keys that a JWT with this ``alg`` and ``kid`` may be signed with.
 
-        Only where none is known, and they cannot be fetched either, that is an error.
+        The list is empty if the provider has no such key. If it cannot tell, that is an error.
         """
         if self._clock.monotonic() - self._fetched_at >= _FRESH_SECONDS:
             if self._error is None:
                 await self.refresh()
             elif self._may_fetch():
-                # The provider is down, and the last good keys serve on: nobody waits for it.
+                # The provider is down: the last good keys stay in use, and no request waits.
                 self._fetches.start(None, self._fetch)
         if not (found := self._matching(algorithm, key_id)):
-            # The key is new, or invented: fetch again, but not for each invention.
+            # The key is new, or made up; ``refresh`` limits how often the latter causes a fetch.
             await self.refresh()
             found = self._matching(algorithm, key_id)
             if not found:
@@ -84,7 +84,7 @@ class JwksClient:
 
     def _raise_error(self) -> None:
         if self._error is not None:
-            # Each raise would add to the traceback, which holds the variables of its frames.
+            # The traceback would grow with each raise, and keep the variables of its frames.
             raise self._error.with_traceback(None)
 
     def _may_fetch(self) -> bool:
@@ -119,7 +119,7 @@ class JwksClient:
                 documents = await self._read()
             self._documents, self._keys = documents, {}
             if not documents:
-                # Those of before are withdrawn, and no token is to blame that there are none.
+                # The earlier keys are withdrawn, but a token is not to blame for that.
                 raise ProviderUnreachable("200 with an empty set of keys")
         except (ProviderUnreachable, ProviderConfigurationError) as error:
             self._error = error
@@ -149,7 +149,7 @@ def _serves(document: JWKDict, algorithm: str) -> bool:
     """Whether a key may verify the algorithm (RFC 7517 §4)."""
     return (
         document.get("kty") == KEY_TYPES[algorithm]
-        # A private key, published by mistake: whoever has read it could have signed the token.
+        # A private key that was published by mistake proves nothing: anybody can sign with it.
         and "d" not in document
         and document.get("use", "sig") == "sig"
         and document.get("alg", algorithm) == algorithm

@@ -1,4 +1,4 @@
-"""Verifying a JWT without asking the provider (RFC 7515, RFC 9068)."""
+"""Verifying a JWT by its signature (RFC 7515, RFC 9068)."""
 
 import logging
 from collections.abc import Mapping
@@ -23,7 +23,7 @@ _JWS.register_algorithm("Ed25519", _JWS.get_algorithm_by_name("EdDSA"))
 
 # RFC 9068 §2.2; client_id and jti are left out by many providers, and nothing here needs them.
 _REQUIRED = ("iss", "sub", "aud", "exp", "iat")
-# What else providers call the client: OpenID Connect, Entra ID and Okta, in this order.
+# Other names of client_id: OpenID Connect's, Entra ID's and Okta's.
 _CLIENT_CLAIMS = ("azp", "appid", "cid")
 _STRICT_TYPES = frozenset({"at+jwt", "application/at+jwt"})
 # The last second of the year 9999. Nothing later was ever meant as a time.
@@ -31,27 +31,27 @@ _END_OF_TIME = 253_402_300_799
 
 
 class InvalidJwt(Exception):
-    """The text is no JWT that the provider has signed; the message is for the caller."""
+    """The token is no JWT that the provider has signed; the message is for the caller."""
 
 
 class JwtVerifier:
-    """Verifies the signature and the form of a JWT; its audience and the like come later."""
+    """Verifies the signature and the form of a JWT; ``TokenValidator`` judges the rest."""
 
     def __init__(
         self, keys: JwksClient, settings: CoreSettings, names: ClaimNames, clock: Clock
     ) -> None:
         self._keys = keys
         self._strict = settings.sso_jwt_type == "at+jwt"
-        # A provider that is asked as well tells an ID token better than the nonce does.
+        # Where the provider is asked as well, it recognises an ID token better than we can.
         self._alone = settings.sso_mode == "jwt"
         self._names = names
         self._clock = clock
 
     async def verify_signature(self, token: str) -> Jwt:
-        """Return what is in a JWT that the provider has signed, whatever it is for.
+        """Return the content of a JWT that the provider has signed, whatever its purpose.
 
         Raises:
-            InvalidJwt: It is none, or signed in a way or with a key that is not accepted.
+            InvalidJwt: It is none, or its algorithm, key or signature is not accepted.
             ProviderError: The keys cannot be fetched.
         """
         try:
@@ -73,10 +73,10 @@ class JwtVerifier:
         raise InvalidJwt("The token is not signed by the identity provider.")
 
     async def verify_access_token(self, token: str) -> tuple[TokenData, Jwt]:
-        """Return an access token's data, and the JWT that they are from.
+        """Return the data of an access token, and the JWT that they come from.
 
         Raises:
-            TokenInvalid: It is no JWT of the provider, or not what RFC 9068 asks for.
+            TokenInvalid: It is no JWT of the provider, or lacks what RFC 9068 requires.
             ProviderError: The keys cannot be fetched.
         """
         try:
@@ -113,7 +113,7 @@ def _members(claims: Mapping[str, object]) -> dict[str, object]:
 
 
 def _refusal(detail: str) -> TokenInvalid:
-    # The sentences are ours, and hold nothing of the token.
+    # The details are constant, and hold nothing of the token.
     logger.info("A JWT was refused: %s", detail)
     REFUSALS.add(1, {"reason": "jwt"})
     return TokenInvalid(detail)

@@ -48,10 +48,6 @@ def create_client(
     Redirects are not followed, because they would carry the client's secret and the caller's
     token elsewhere. A compressed body is not asked for, because 64 KiB of it may hold gigabytes.
 
-    Args:
-        settings: Which authorities to trust, and which certificate to show.
-        transport: What to send requests with instead of the network, in tests.
-
     Raises:
         SystemExit: A certificate or key of the settings cannot be used.
     """

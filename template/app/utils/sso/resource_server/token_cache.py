@@ -1,4 +1,4 @@
-"""What the provider has said lately, so that it is not asked again at each request.
+"""The provider's recent responses, so that it is not asked at each request.
 
 The provider's *response* is kept, never a verdict: audience, issuer, time and scopes are judged at
 each request. Keys are hashes, so that no dump of the memory holds a token.
@@ -20,7 +20,7 @@ _FAILING_SECONDS = 5
 
 
 def cache_key(settings: CoreSettings, token: str) -> bytes:
-    """Return the key of a token's entry: 32 bytes, from which nobody gets the token back.
+    """Return the key of a token's entry: a hash, which does not reveal the token.
 
     The provider and the client are part of it, because the response depends on both.
     """

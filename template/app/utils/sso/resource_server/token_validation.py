@@ -32,11 +32,11 @@ class TokenNotInForce(TokenInvalid):
 
 
 class WhyInactive(Enum):
-    """What an inactive token says of itself, as a line for the log."""
+    """What may have made a token inactive, by its own claims: the line for the log."""
 
     UNKNOWN = "A token that is expired, revoked or unknown was refused"
     OTHER_ISSUER = "A token of another issuer was refused: SSO_ISSUER does not equal its iss"
-    # From here on the token ought to be active, and a setting may be the reason that it is not.
+    # From here on the token should be active by its claims, and a setting may be the cause.
     CLIENT_NOT_IN_AUDIENCE = (
         "The provider calls an unexpired token of our issuer inactive: CLIENT_ID is not in"
         " its aud, for which some providers do that (Keycloak since 26.4.12), or it was"
@@ -51,20 +51,14 @@ class WhyInactive(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """One token, and what of it is the same at each request: it is read once, and then kept.
+    """A token as it is kept between requests: read once, and independent of time and route.
 
-    The time, the settings and the route are not part of it; ``TokenValidator.validate`` judges by
-    them at each request. Nor are the claims of a JWT, of which 10,000 would fill the memory.
-
-    Attributes:
-        data: The provider's response, or the claims of a verified JWT.
-        checked_at: When the provider was asked, or the JWT verified; in seconds since 1970.
-        is_access_token: Whether nothing in it says that it is another kind of token.
-        is_sender_constrained: Whether it is bound to a key (RFC 8705 §3, RFC 9449 §6).
-        why_inactive: For the log, where it is inactive.
+    The claims of its JWT are not kept, because an inactive token is anybody's text, and 10,000 of
+    them would fill the memory.
     """
 
     data: TokenData
+    # When the provider was asked, or the JWT was verified, in seconds since 1970.
     checked_at: float
     scopes: frozenset[str]
     audiences: frozenset[str]
@@ -94,21 +88,14 @@ class TokenValidator:
         self._log = RateLimitedLog(logger, clock)
 
     def read(self, data: TokenData, jwt: Jwt | None, checked_at: float) -> Token:
-        """Return the token that ``data`` describe.
-
-        Args:
-            data: The provider's response, or the claims of a verified JWT.
-            jwt: What the token says of itself, where it is a JWT. It can only make things worse.
-            checked_at: When the provider was asked, in seconds since 1970.
-        """
+        """Return the token that ``data`` describe, or ``jwt``, which need not be verified."""
         extra = data.model_extra or {}
-        # Each is looked at, because a refresh token may be called Bearer in one and Refresh in
-        # another.
+        # All of them count: a refresh token may have the token_type Bearer and the typ Refresh.
         kinds = [data.token_type, extra.get("token_use"), extra.get("typ")]
         claims, bindings = set(extra), [extra.get("cnf")]
         if jwt is not None:
             kinds += [jwt.header.get("typ"), jwt.claims.get("token_use"), jwt.claims.get("typ")]
-            # In the response too: for a refresh token some providers repeat what they gave with it.
+            # Beside the response's: for a refresh token, some repeat the claims of the ID token.
             claims |= set(jwt.claims)
             bindings.append(jwt.claims.get("cnf"))
         names = {kind.lower() for kind in kinds if isinstance(kind, str)}
