@@ -11,11 +11,10 @@ from typing import ClassVar
 class ProviderError(Exception):
     """A call to the provider failed, or was not made because it would have failed.
 
-    Attributes:
-        retry_after: The seconds after which the caller may try again, if they are known.
-        outcome: What the metric of the calls says about it.
+    ``retry_after`` is in seconds, if it is known when the next call may be made.
     """
 
+    # The attribute of the metric ``sso.introspection.duration``.
     outcome: ClassVar[str] = "error"
 
     def __init__(self, message: str, *, retry_after: int | None = None) -> None:

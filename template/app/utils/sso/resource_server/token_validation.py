@@ -1,9 +1,8 @@
 """Whether a token that the provider calls active is meant for this service, now."""
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from enum import Enum
 
 from app.core.settings import CoreSettings
 from app.utils.sso.errors import ScopeInsufficient, TokenInvalid
@@ -31,24 +30,6 @@ class TokenNotInForce(TokenInvalid):
     """The token is expired, or not valid yet, by this service's clock."""
 
 
-class WhyInactive(Enum):
-    """What may have made a token inactive, by its own claims: the line for the log."""
-
-    UNKNOWN = "A token that is expired, revoked or unknown was refused"
-    OTHER_ISSUER = "A token of another issuer was refused: SSO_ISSUER does not equal its iss"
-    # From here on the token should be active by its claims, and a setting may be the cause.
-    CLIENT_NOT_IN_AUDIENCE = (
-        "The provider calls an unexpired token of our issuer inactive: CLIENT_ID is not in"
-        " its aud, for which some providers do that (Keycloak since 26.4.12), or it was"
-        " revoked"
-    )
-    REVOKED = (
-        "The provider calls an unexpired token of our issuer inactive: it was revoked, the"
-        " provider knows itself by another host name than SSO_ISSUER, or it answers so to a"
-        " wrong CLIENT_SECRET"
-    )
-
-
 @dataclass(frozen=True, slots=True)
 class Token:
     """A token as it is kept between requests: read once, and independent of time and route.
@@ -64,7 +45,8 @@ class Token:
     audiences: frozenset[str]
     is_access_token: bool
     is_sender_constrained: bool
-    why_inactive: WhyInactive | None
+    # The line for the log and its level, if the token is inactive.
+    why_inactive: tuple[int, str] | None
 
     def serves_until(self, seconds: float) -> float:
         """Return when the response is ``seconds`` old, or the token expires if that is earlier."""
@@ -89,6 +71,9 @@ class TokenValidator:
 
     def read(self, data: TokenData, jwt: Jwt | None, checked_at: float) -> Token:
         """Return the token that ``data`` describe, or ``jwt``, which need not be verified."""
+        if not data.active:
+            # Nothing else of a response counts then, nor should it be kept.
+            data = TokenData(active=False)
         extra = data.model_extra or {}
         # All of them count: a refresh token may have the token_type Bearer and the typ Refresh.
         kinds = [data.token_type, extra.get("token_use"), extra.get("typ")]
@@ -119,7 +104,12 @@ class TokenValidator:
             ScopeInsufficient: It is good, but lacks one of the scopes.
         """
         if token.why_inactive is not None:
-            self._refuse_inactive(token.why_inactive)
+            level, why = token.why_inactive
+            if level == logging.WARNING:
+                self._log.warning(why)
+            else:
+                logger.info(why)
+            raise _refusal("inactive", "The token is expired, revoked or unknown.")
         self._validate_time(token.data)
         self._validate_kind(token)
         self._validate_origin(token)
@@ -128,22 +118,28 @@ class TokenValidator:
             REFUSALS.add(1, {"reason": "scope"})
             raise ScopeInsufficient(list(required_scopes))
 
-    def _why_inactive(self, jwt: Jwt | None) -> WhyInactive:
+    def _why_inactive(self, jwt: Jwt | None) -> tuple[int, str]:
         expires = None if jwt is None else jwt.claims.get("exp")
         if jwt is None or not isinstance(expires, int | float) or expires <= self._clock.time():
-            return WhyInactive.UNKNOWN
+            return logging.INFO, "A token that is expired, revoked or unknown was refused"
         if jwt.claims.get("iss") != self._settings.sso_issuer:
-            return WhyInactive.OTHER_ISSUER
-        if self._settings.client_id not in _values(jwt.claims.get("aud")):
-            return WhyInactive.CLIENT_NOT_IN_AUDIENCE
-        return WhyInactive.REVOKED
-
-    def _refuse_inactive(self, why: WhyInactive) -> None:
-        if why in {WhyInactive.UNKNOWN, WhyInactive.OTHER_ISSUER}:
-            logger.info(why.value)
-        else:
-            self._log.warning(why.value)
-        raise _refusal("inactive", "The token is expired, revoked or unknown.")
+            return (
+                logging.INFO,
+                "A token of another issuer was refused: SSO_ISSUER does not equal its iss",
+            )
+        # By its claims the token should be active, and a setting may be why it is not.
+        audience = jwt.claims.get("aud")
+        if self._settings.client_id not in (audience if isinstance(audience, list) else [audience]):
+            return logging.WARNING, (
+                "The provider calls an unexpired token of our issuer inactive: CLIENT_ID is not in"
+                " its aud, for which some providers do that (Keycloak since 26.4.12), or it was"
+                " revoked"
+            )
+        return logging.WARNING, (
+            "The provider calls an unexpired token of our issuer inactive: it was revoked, the"
+            " provider knows itself by another host name than SSO_ISSUER, or it answers so to a"
+            " wrong CLIENT_SECRET"
+        )
 
     def _validate_time(self, data: TokenData) -> None:
         now = self._clock.time()
@@ -182,7 +178,3 @@ class TokenValidator:
 def _refusal(reason: str, detail: str) -> TokenInvalid:
     REFUSALS.add(1, {"reason": reason})
     return TokenInvalid(detail)
-
-
-def _values(value: object) -> Iterable[object]:
-    return value if isinstance(value, list) else [value]
