@@ -40,6 +40,14 @@ _LOCATION = {
     "schema": {"type": "string", "format": "uri-reference"},
 }
 
+# The security scheme of ``introspect_token``, and the one for pasting a token.
+_LOGIN = "SSO"
+_TOKEN_SCHEME = {
+    "type": "http",
+    "scheme": "bearer",
+    "description": "A token that you have already.",
+}
+
 # Marks a route that needs no token: ``@router.get("/status", openapi_extra=PUBLIC)``. A test
 # requires either this or a token of every route.
 PUBLIC: dict[str, Any] = {"security": []}
@@ -60,16 +68,17 @@ def describe_problems(app: FastAPI, sso_issuer: str) -> Callable[[], dict[str, A
             for item in document.get(section, {}).values():
                 versioned = [it for it in item.values() if _describe_if_match(it)]
                 for operation in item.values():
+                    _describe_login(operation)
                     _describe_scopes(operation)
                     _describe_responses(operation["responses"], has_etag=bool(versioned))
         schemas = components.setdefault("schemas", {})
         schemas["Problem"] = _PROBLEM
         for replaced in ("HTTPValidationError", "ValidationError"):
             schemas.pop(replaced, None)
-        for scheme in components.get("securitySchemes", {}).values():
-            if scheme["type"] == "openIdConnect":
-                discovery = sso_issuer.rstrip("/") + "/.well-known/openid-configuration"
-                scheme["openIdConnectUrl"] = discovery
+        if login := components.get("securitySchemes", {}).get(_LOGIN):
+            discovery = sso_issuer.rstrip("/") + "/.well-known/openid-configuration"
+            login["openIdConnectUrl"] = discovery
+            components["securitySchemes"].setdefault("Token", _TOKEN_SCHEME)
         return document
 
     return openapi
@@ -90,6 +99,14 @@ def _describe_if_match(operation: dict[str, Any]) -> bool:
                 parameter["example"] = '"1"'
             return True
     return False
+
+
+def _describe_login(operation: dict[str, Any]) -> None:
+    """Offer to paste a token, wherever the API offers to log in for one."""
+    security: list[dict[str, list[str]]] = operation.get("security", [])
+    scopes = next((scheme[_LOGIN] for scheme in security if _LOGIN in scheme), None)
+    if scopes is not None and {"Token": scopes} not in security:
+        security.append({"Token": scopes})
 
 
 def _describe_scopes(operation: dict[str, Any]) -> None:
