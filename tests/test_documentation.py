@@ -55,20 +55,73 @@ def test_every_link_to_a_file_leads_somewhere() -> None:
 
 # What was written of an earlier layout stays.
 _HISTORY = ("CHANGELOG.md", "docs/decisions/")
+_FOLDERS = r"app|devtools|template_tools|migrations|tests|\.github"
 # What the examples of the documentation call their team's own files.
 _EXAMPLES = ("invoice", "app/core/sku.py")
 
 
-def test_every_path_that_is_named_is_one_of_the_template_or_of_its_tests() -> None:
+def shipped_paths() -> set[str]:
+    """Return every file and folder of the template, as a project receives them."""
     shipped = {path.as_posix().removesuffix(".jinja") for path in tracked_files(TEMPLATE)}
-    shipped |= {parent.as_posix() for name in shipped for parent in Path(name).parents}
+    return shipped | {parent.as_posix() for name in shipped for parent in Path(name).parents}
+
+
+def test_every_path_that_is_named_is_one_of_the_template_or_of_its_tests() -> None:
+    shipped = shipped_paths()
     for path in tracked_files(REPOSITORY):
         if path.suffixes[:1] != [".md"] or path.as_posix().startswith(_HISTORY):
             continue
         content = (REPOSITORY / path).read_text("utf-8")
-        for name in re.findall(r"`((?:app|devtools|migrations|tests|\.github)/[^`\s]*)`", content):
+        for name in re.findall(rf"`((?:{_FOLDERS})/[^`\s]*)`", content):
             known = name.rstrip("/") in shipped or (REPOSITORY / name).exists()
             assert known or any(example in name for example in _EXAMPLES), f"{path}: {name}"
+
+
+def paths_of_the_tree() -> list[str]:
+    """Return the paths of the tree in ``docs/layout.md``, which indents each level by two."""
+    (tree,) = re.findall(r"^```text\n(.+?)^```", text("docs/layout.md"), re.MULTILINE | re.DOTALL)
+    paths: list[str] = []
+    folders: list[str] = []
+    for line in tree.splitlines():
+        name = line.split()[0]
+        del folders[(len(line) - len(line.lstrip())) // 2 :]
+        paths.append("".join([*folders, name]).rstrip("/"))
+        if name.endswith("/"):
+            folders.append(name)
+    return paths
+
+
+def test_the_tree_of_the_layout_page_is_that_of_a_project() -> None:
+    """It may leave files out, but shows every package of the application."""
+    shown = paths_of_the_tree()
+    shipped = shipped_paths()
+    assert [path for path in shown if path not in shipped] == []
+    packages = {path.rpartition("/")[0] for path in shipped if path.endswith("/__init__.py")}
+    assert {path for path in packages if path.startswith("app/")} <= set(shown)
+
+
+def constants() -> str:
+    """Return every string of the application's code; an f-string is the parts between values."""
+    trees = [ast.parse(path.read_text("utf-8")) for path in (TEMPLATE / "app").rglob("*.py")]
+    return "\n".join(
+        node.value
+        for tree in trees
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+    )
+
+
+def test_every_message_that_the_recipes_quote_is_written_by_the_service() -> None:
+    """Operators search for these words."""
+    recipes = text("docs/sso.md").partition("## Recipes")[2]
+    prose = re.sub(r"^```.+?^```|`.+?`|\*.+?\*", "", recipes, flags=re.MULTILINE | re.DOTALL)
+    quoted = [it for it in re.findall(r'"([^"\n]+)"', prose) if " " in it]
+    code = constants()
+    assert len(quoted) > 10
+    for message in quoted:
+        # The code fills these two in.
+        parts = re.split(r"\(401\): |SSO_INTROSPECTION_URL ", message)
+        assert [part for part in parts if part.strip() not in code] == [], message
 
 
 @pytest.mark.parametrize(
@@ -140,7 +193,8 @@ def rows_of_metrics() -> dict[str, tuple[str, str]]:
 def test_the_metrics_that_an_operator_reads_of_are_made() -> None:
     """Dashboards and alerts are built on their names, kinds and units."""
     made = {}
-    for node in ast.walk(ast.parse((_SSO / "metrics.py").read_text("utf-8"))):
+    (module,) = _SSO.rglob("metrics.py")
+    for node in ast.walk(ast.parse(module.read_text("utf-8"))):
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
             unit = [", s" for keyword in node.keywords if ast.unparse(keyword) == "unit='s'"]
             kind = "".join([_KINDS[node.func.attr], *unit])
@@ -153,7 +207,7 @@ def test_the_metrics_that_an_operator_reads_of_are_made() -> None:
     [("sso.token.refusals", "reason"), ("sso.token_cache.lookups", "result")],
 )
 def test_each_value_of_their_attributes_is_explained(metric: str, attribute: str) -> None:
-    code = "".join(path.read_text("utf-8") for path in sorted(_SSO.glob("*.py*")))
+    code = "".join(path.read_text("utf-8") for path in sorted(_SSO.rglob("*.py")))
     places = "".join(re.findall(rf'{attribute}(?:": | = )(.*)', code))
     given = set(re.findall(r'"(\w+)"', places))
     if attribute == "reason":
