@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from scripts.questions import tables, with_table
 from tests.projects import REPOSITORY, TEMPLATE, Project, output, tracked_files
 from tests.test_copier_yml import QUESTIONS
 
@@ -22,9 +23,11 @@ def text(name: str) -> str:
     return path.read_text("utf-8")
 
 
-def test_each_question_has_a_row_and_each_row_a_question() -> None:
-    rows = re.findall(r"^\| *`(\w+)`", text("docs/questions.md"), re.MULTILINE)
-    assert sorted(rows) == sorted(QUESTIONS)
+@pytest.mark.parametrize("page", ["README.md", "docs/questions.md"])
+def test_the_table_of_questions_is_the_one_that_copier_yml_makes(page: str) -> None:
+    table = tables(text("copier.yml"))[page]
+    assert re.findall(r"^\| `(\w+)`", table, re.MULTILINE) == [*QUESTIONS]
+    assert text(page) == with_table(text(page), table), "run: uv run poe questions"
 
 
 def test_the_row_of_a_secret_says_that_it_reaches_env_alone() -> None:
@@ -55,7 +58,6 @@ def test_every_link_to_a_file_leads_somewhere() -> None:
 
 # What was written of an earlier layout stays.
 _HISTORY = ("CHANGELOG.md", "docs/decisions/")
-_FOLDERS = r"app|devtools|template_tools|migrations|tests|\.github"
 # What the examples of the documentation call their team's own files.
 _EXAMPLES = ("invoice", "app/core/sku.py")
 
@@ -72,7 +74,9 @@ def test_every_path_that_is_named_is_one_of_the_template_or_of_its_tests() -> No
         if path.suffixes[:1] != [".md"] or path.as_posix().startswith(_HISTORY):
             continue
         content = (REPOSITORY / path).read_text("utf-8")
-        for name in re.findall(rf"`((?:{_FOLDERS})/[^`\s]*)`", content):
+        for name in re.findall(
+            r"`((?:app|template_tools|migrations|tests|\.github)/[^`\s]*)`", content
+        ):
             known = name.rstrip("/") in shipped or (REPOSITORY / name).exists()
             assert known or any(example in name for example in _EXAMPLES), f"{path}: {name}"
 
@@ -193,8 +197,7 @@ def rows_of_metrics() -> dict[str, tuple[str, str]]:
 def test_the_metrics_that_an_operator_reads_of_are_made() -> None:
     """Dashboards and alerts are built on their names, kinds and units."""
     made = {}
-    (module,) = _SSO.rglob("metrics.py")
-    for node in ast.walk(ast.parse(module.read_text("utf-8"))):
+    for node in ast.walk(ast.parse((_SSO / "resource_server" / "metrics.py").read_text("utf-8"))):
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
             unit = [", s" for keyword in node.keywords if ast.unparse(keyword) == "unit='s'"]
             kind = "".join([_KINDS[node.func.attr], *unit])
@@ -207,7 +210,7 @@ def test_the_metrics_that_an_operator_reads_of_are_made() -> None:
     [("sso.token.refusals", "reason"), ("sso.token_cache.lookups", "result")],
 )
 def test_each_value_of_their_attributes_is_explained(metric: str, attribute: str) -> None:
-    code = "".join(path.read_text("utf-8") for path in sorted(_SSO.rglob("*.py")))
+    code = "".join(path.read_text("utf-8") for path in sorted(_SSO.rglob("*.py*")))
     places = "".join(re.findall(rf'{attribute}(?:": | = )(.*)', code))
     given = set(re.findall(r'"(\w+)"', places))
     if attribute == "reason":

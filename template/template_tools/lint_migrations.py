@@ -45,7 +45,7 @@ LEFT_OUT = (
 )
 _ACCEPTED = re.compile(r"^\s*# (squawk-ignore-file\b.*)$", re.MULTILINE)
 _ADVICE = """
-docs/migrations.md of the template shows the safe way. To accept a finding, write its rule into the
+{docs}/migrations.md shows the safe way. To accept a finding, write its rule into the
 revision, and why: "# squawk-ignore-file ban-drop-column", with the reason on a line of its own."""
 
 
@@ -69,7 +69,8 @@ def main(root: Path = PROJECT_ROOT) -> int:
             [program, f"--exclude={','.join(LEFT_OUT)}", *files], cwd=folder, check=False
         )
     if done.returncode:
-        print(_ADVICE, file=sys.stderr)
+        docs = _read_tool_tables(root).get("service", {}).get("template_docs", "docs")
+        print(_ADVICE.format(docs=docs), file=sys.stderr)
     return done.returncode
 
 
@@ -83,13 +84,20 @@ def _revisions(root: Path) -> Iterator[Script]:
     config = Config()
     config.set_main_option("script_location", str(root / "migrations").replace("%", "%%"))
     scripts = ScriptDirectory.from_config(config)
-    document = tomllib.loads((root / "pyproject.toml").read_text("utf-8"))
-    after = document["tool"].get("lint-migrations", {}).get("after", "base")
+    after = _read_tool_tables(root).get("lint-migrations", {}).get("after", "base")
     scripts.get_revisions(after)  # A name that is wrong has a sentence here, and none below.
     before = {script.revision for script in scripts.iterate_revisions(after, "base")}
     for script in reversed(list(scripts.walk_revisions())):
         if script.revision not in before:
             yield script
+
+
+def _read_tool_tables(root: Path) -> dict[str, dict[str, str]]:
+    """Return what a project's pyproject.toml has under ``[tool]``."""
+    document: dict[str, dict[str, dict[str, str]]] = tomllib.loads(
+        (root / "pyproject.toml").read_text("utf-8")
+    )
+    return document["tool"]
 
 
 def _write_as_sql(script: Script, folder: Path) -> Path | None:
