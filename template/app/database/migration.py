@@ -1,12 +1,14 @@
-"""Migrations that every replica may start at once, and that never hold up the service for long.
+"""Migrations that every replica may start at once, and that never block the service for long.
 
-This is what ``migrations/env.py`` adds to Alembic: one migrator at a time, a short wait for each
-lock with another attempt after it, and a look at the indexes before a revision counts as applied.
+``migrations/env.py`` puts them around Alembic: an advisory lock admits one migrator at a time, a
+revision that waits too long for a table is rolled back and tried again, and none counts as
+applied while an index is invalid.
 """
 
 import asyncio
 import logging
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 
 from alembic.runtime.migration import MigrationContext, RevisionStep
@@ -16,16 +18,21 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.core.settings import MigrationSettings
 
-# What alembic.ini sends to the standard error.
+# alembic.ini sends this logger's messages to stderr.
 logger = logging.getLogger("alembic.env")
 
-# Replicas of different releases have to agree on the lock: the number never changes.
+# Replicas of different releases must use the same lock, so the number never changes.
 _LOCK = 0x6D696772617465
 _POLL_SECONDS = 0.25
 _LONGEST_PAUSE = 15.0
-# lock_not_available and deadlock_detected: what fails today may succeed in a moment.
-_PASSING = {"55P03", "40P01"}
+# lock_not_available and deadlock_detected: the same statements may succeed a moment later.
+_RETRIED = {"55P03", "40P01"}
 
+# Limits that a role or a database may have are meant for requests.
+_NO_TIMEOUTS = text(
+    "SELECT set_config(name, '0', false) FROM pg_settings WHERE name IN"
+    " ('statement_timeout', 'lock_timeout', 'idle_in_transaction_session_timeout')"
+)
 _INVALID_INDEXES = text("""
     SELECT indexrelid::regclass::text
     FROM pg_index JOIN pg_class ON pg_class.oid = indexrelid
@@ -33,7 +40,7 @@ _INVALID_INDEXES = text("""
       -- A partitioned table's own index is invalid until each of the partitions has one.
       AND relkind = 'i'
       AND indrelid IN (SELECT to_regclass(name) FROM unnest(CAST(:tables AS text[])) AS name)
-      -- Somebody may be building it at this moment.
+      -- Another session may be building it right now.
       AND indexrelid NOT IN (
           SELECT index_relid FROM pg_stat_progress_create_index WHERE index_relid IS NOT NULL
       )
@@ -44,51 +51,43 @@ type Plan = Callable[[tuple[str, ...], MigrationContext], Iterable[RevisionStep]
 
 
 class MigrationError(Exception):
-    """The migrations cannot go on; the message says why, and what to do about it."""
+    """The migrations cannot continue; the message says why, and what to do about it."""
 
 
 class Migrator:
-    """One command of Alembic's, on one connection.
-
-    The lock belongs to the connection that migrates. A process that is killed therefore keeps it
-    until the server has ended its last statement, and no longer.
-    """
+    """Runs one Alembic command on one connection."""
 
     def __init__(
         self, connection: AsyncConnection, settings: MigrationSettings, metadata: MetaData
     ) -> None:
         self._connection = connection
-        self._metadata = metadata
         self._lock_timeout = settings.migration_lock_timeout
         self._wait_timeout = settings.migration_wait_timeout
-        self._steps: list[RevisionStep] = []
-        self._done = 0
-        self._commits = 0
-        self._waiting_since: float | None = None
+        self._metadata = metadata
+        self._is_partly_committed = False
 
-    async def take_turn(self) -> None:
-        """Wait until no other migrator is at work, and hold the others off from then on.
+    async def take_lock(self) -> None:
+        """Wait until no other process migrates the database, and keep others out from then on.
 
-        The lock is asked for again and again. CREATE INDEX CONCURRENTLY waits for every statement
-        that is older, so that one which waited for the lock in the database would be a deadlock.
+        The lock belongs to the connection. A process that is killed therefore holds it until the
+        server has ended its last statement, and no longer.
 
         Raises:
-            MigrationError: Another migrator is at work for longer than MIGRATION_WAIT_TIMEOUT.
+            MigrationError: Another process has held it for MIGRATION_WAIT_TIMEOUT.
         """
-        # The limits that a role or a database may have are meant for requests.
-        for limit in ("statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout"):
-            await self._connection.execute(text(f"SET {limit} = 0"))
+        await self._connection.execute(_NO_TIMEOUTS)
         deadline = time.monotonic() + self._wait_timeout
-        waiting = False
+        if await self._try_lock():
+            return
+        logger.warning("Another process is migrating the database; waiting for it to finish.")
+        # The lock is polled. CREATE INDEX CONCURRENTLY waits for all older statements to end: if
+        # one of them waited in the server for the lock of that session, both would wait for ever.
         while not await self._try_lock():
-            if not waiting:
-                logger.warning("Another migrator is at work: waiting until it has ended.")
-                waiting = True
             if time.monotonic() > deadline:
                 raise MigrationError(
-                    f"Another migrator is at work for more than {self._wait_timeout:g} s "
-                    "(MIGRATION_WAIT_TIMEOUT). pg_stat_activity shows what it does; it has the "
-                    "pid that pg_locks names beside the advisory lock."
+                    f"Another process is still migrating the database after {self._wait_timeout:g}"
+                    " s (MIGRATION_WAIT_TIMEOUT). pg_locks has its pid beside the advisory lock, "
+                    "and pg_stat_activity shows what it is doing."
                 )
             await asyncio.sleep(_POLL_SECONDS)
 
@@ -96,145 +95,118 @@ class Migrator:
         result = await self._connection.execute(
             text("SELECT pg_try_advisory_lock(:lock)"), {"lock": _LOCK}
         )
-        # A session keeps its lock beyond the transaction.
+        # The session keeps the lock when the transaction ends.
         await self._connection.commit()
         return bool(result.scalar_one())
 
-    def take_over(self, context: MigrationContext) -> None:
-        """Have Alembic's plan go on, the next time that it runs, where it has stopped.
-
-        Made anew after one of two revisions, the plan of ``downgrade -2`` would be two more.
-        """
-        plan: Plan = context.opts["fn"]
-
-        def steps_left(heads: tuple[str, ...], context: MigrationContext) -> Iterator[RevisionStep]:
-            _refuse_unknown(heads, context)
-            self._steps = self._steps or list(plan(heads, context))
-            for step in self._steps[self._done :]:
-                self._commits = 0
-                yield step
-                # Alembic has committed it when it asks for the next one.
-                self._done += 1
-                self._waiting_since = None
-
-        # It could be given to context.configure(), but that is where one learns what it was.
-        context._migrations_fn = steps_left
-
     async def run(self, run_migrations: Callable[[], None]) -> None:
-        """Run the migrations; a revision that cannot have a lock begins again a little later.
+        """Run the migrations; roll back and retry a revision that could not get a lock.
 
-        Whoever queues for a lock on a table holds up all who come after, readers as well. So each
-        wait ends after MIGRATION_LOCK_TIMEOUT, and the queue moves on.
+        A statement that waits for a lock on a table blocks everyone who comes after it, readers
+        included. MIGRATION_LOCK_TIMEOUT ends its wait, and lets them pass.
 
         Raises:
-            MigrationError: A revision had no luck for MIGRATION_WAIT_TIMEOUT, or failed when a
-                part of it had been committed.
+            MigrationError: Retrying took longer than MIGRATION_WAIT_TIMEOUT, or a revision failed
+                after a part of it had been committed.
         """
-        event.listen(self._connection.sync_connection, "begin", self._limit_waits)
-        event.listen(self._connection.sync_connection, "commit", self._count_commit)
+        event.listen(self._connection.sync_connection, "begin", self._on_begin)
+        waited = 0.0
         while True:
             try:
-                await self._connection.run_sync(lambda _: run_migrations())
+                return await self._connection.run_sync(lambda _: run_migrations())
             except DBAPIError as error:
-                if self._done >= len(self._steps) or error.connection_invalidated:
+                if error.connection_invalidated:
                     raise
                 await self._connection.rollback()
-                if self._commits:
-                    raise MigrationError(await self._half_done(error)) from error
-                if getattr(error.orig, "sqlstate", None) not in _PASSING:
+                if self._is_partly_committed:
+                    raise MigrationError(
+                        "A revision failed after its autocommit_block had committed a part of it, "
+                        f"so that it cannot simply run again: {error.orig}\n"
+                        + await self._connection.run_sync(_remedy, self._metadata)
+                    ) from error
+                if getattr(error.orig, "sqlstate", None) not in _RETRIED:
                     raise
-                await self._pause()
-            else:
-                return
+                if waited > self._wait_timeout:
+                    raise MigrationError(
+                        f"The last revision named above got no lock in {waited:.0f} s "
+                        "(MIGRATION_WAIT_TIMEOUT); pg_stat_activity shows the long transactions. "
+                        "The revisions before it are applied. Run the migrations again."
+                    ) from error
+            pause = min(1 + waited, _LONGEST_PAUSE)
+            waited += self._lock_timeout + pause
+            logger.warning("Could not get a lock: rolled back, trying again in %.0f s.", pause)
+            await asyncio.sleep(pause)
 
-    def _limit_waits(self, connection: Connection) -> None:
-        # Outside a transaction stands CREATE INDEX CONCURRENTLY, which holds up nobody while it
-        # waits; a limit would leave an invalid index.
+    def _on_begin(self, connection: Connection) -> None:
         if connection.get_execution_options().get("isolation_level") == "AUTOCOMMIT":
+            # An autocommit_block has committed what came before it. It has no lock timeout: CREATE
+            # INDEX CONCURRENTLY blocks nobody while it waits, and would leave an invalid index.
+            self._is_partly_committed = True
             return
-        # SQLAlchemy's side of the transaction does not exist yet, and cannot be asked to execute.
+        # SQLAlchemy's own transaction does not exist yet, so that it could not execute this.
         cursor = connection.connection.cursor()
-        # Zero would be no limit at all.
+        # Zero would mean no timeout.
         cursor.execute(f"SET LOCAL lock_timeout = {max(1, round(self._lock_timeout * 1000))}")
         cursor.close()
 
-    def _count_commit(self, _connection: Connection) -> None:
-        self._commits += 1
-
-    async def _pause(self) -> None:
-        """Wait, the longer the longer it has been going on.
-
-        Raises:
-            MigrationError: It has been going on for too long.
-        """
-        now = time.monotonic()
-        self._waiting_since = self._waiting_since or now
-        waited = now - self._waiting_since
-        step = self._steps[self._done]
-        if waited > self._wait_timeout:
-            raise MigrationError(
-                f"Gave up after {waited:.0f} s (MIGRATION_WAIT_TIMEOUT): {step} needs a lock that "
-                "other transactions hold. pg_stat_activity shows the long ones. What came before "
-                "it is applied; run the migrations again."
-            )
-        pause = min(1 + waited, _LONGEST_PAUSE)
-        logger.warning(
-            "A table is in use for more than %g s: %s begins again in %.0f s.",
-            self._lock_timeout,
-            step,
-            pause,
-        )
-        await asyncio.sleep(pause)
-
-    async def _half_done(self, error: DBAPIError) -> str:
-        message = (
-            f"{self._steps[self._done]} has failed: {error.orig}\nThe part of it before, or in, "
-            "its autocommit_block is committed, so it cannot simply begin again. "
-        )
-        invalid = await self._connection.run_sync(_invalid_indexes, self._metadata)
-        await self._connection.rollback()
-        return message + (_mend(invalid) if invalid else "Mend the schema by hand, and stamp it.")
-
-    def refuse_invalid_indexes(self, ctx: MigrationContext, *_: object, **__: object) -> None:
+    def on_version_apply(self, ctx: MigrationContext, **_: object) -> None:
         """Keep a revision from counting as applied while an index of our tables is invalid.
 
-        CREATE INDEX CONCURRENTLY leaves one where it fails. It costs at each write, serves no
-        query, and keeps IF NOT EXISTS from building another.
+        CREATE INDEX CONCURRENTLY leaves an invalid index behind when it fails: each write pays
+        for it, no query uses it, and IF NOT EXISTS takes it for a good one.
 
         Raises:
-            MigrationError: There is one.
+            MigrationError: There is such an index.
         """
-        assert ctx.connection is not None  # noqa: S101 - only migrations on paper have none
+        assert ctx.connection is not None  # noqa: S101 - only offline mode has no connection
         if invalid := _invalid_indexes(ctx.connection, self._metadata):
             raise MigrationError(_mend(invalid))
+        self._is_partly_committed = False
+
+
+def plan_once(plan: Plan) -> Plan:
+    """Make Alembic's plan continue, when it is run again, with the revisions that are left.
+
+    Planned anew after one of two revisions, ``downgrade -2`` would take back two more.
+    """
+    steps: deque[RevisionStep] | None = None
+
+    def remaining(heads: tuple[str, ...], context: MigrationContext) -> Iterator[RevisionStep]:
+        nonlocal steps
+        if steps is None:
+            _refuse_unknown(heads, context)
+            steps = deque(plan(heads, context))
+        while steps:
+            yield steps[0]
+            # Alembic has committed a revision by the time that it asks for the next one.
+            steps.popleft()
+
+    return remaining
 
 
 def _refuse_unknown(heads: tuple[str, ...], context: MigrationContext) -> None:
-    """Return if there is a file for each revision that the database is at.
-
-    Raises:
-        MigrationError: There is none for one.
-    """
-    assert context.environment_context is not None  # noqa: S101 - env.py is run by one
-    known = {script.revision for script in context.environment_context.script.walk_revisions()}
+    assert context.script is not None  # noqa: S101 - a command has its scripts
+    known = {script.revision for script in context.script.walk_revisions()}
     if unknown := [head for head in heads if head not in known]:
         raise MigrationError(
             f"The database is at {', '.join(unknown)}, and migrations/versions has no such "
             "revision: a newer release or another branch has migrated it, or the file is gone. "
-            "Run `alembic downgrade` where the file is, or this release without migrating."
+            "Run `alembic downgrade` where the file is, or start this release without migrating."
         )
 
 
 def _invalid_indexes(connection: Connection, metadata: MetaData) -> list[str]:
-    """Return the names of our tables' indexes that are neither usable nor being built."""
+    """Return the names of our tables' indexes that are neither valid nor being built."""
     quote = connection.dialect.identifier_preparer.format_table
     tables = [quote(table) for table in metadata.tables.values()]
     return list(connection.execute(_INVALID_INDEXES, {"tables": tables}).scalars())
 
 
+def _remedy(connection: Connection, metadata: MetaData) -> str:
+    invalid = _invalid_indexes(connection, metadata)
+    return _mend(invalid) if invalid else "Repair the schema by hand, and stamp the revision."
+
+
 def _mend(invalid: list[str]) -> str:
     drops = " ".join(f"DROP INDEX CONCURRENTLY {name};" for name in invalid)
-    return (
-        f"An index that was never finished is in the way: {', '.join(invalid)}. Drop it, and run "
-        f"the migrations again: {drops}"
-    )
+    return f"Drop the index that was never finished, and run the migrations again: {drops}"

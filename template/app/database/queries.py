@@ -1,5 +1,10 @@
-"""Reading the rows of any table, as the services of all resources do."""
+"""The queries that the services of all resources share, for any table.
 
+They flush and never commit: a request is one transaction. What the database refuses at a flush is
+an ``IntegrityError``, answered with 409 or 422.
+"""
+
+from typing import Any
 from uuid import UUID
 
 from sqlmodel import col, select
@@ -12,7 +17,7 @@ from app.database.base import TableBase
 
 
 async def find_row[T: TableBase](session: AsyncSession, table: type[T], key: UUID) -> T:
-    """Return the row of a key.
+    """Return the row with a key.
 
     Raises:
         NotFound: There is none.
@@ -26,17 +31,17 @@ async def find_row[T: TableBase](session: AsyncSession, table: type[T], key: UUI
 async def lock_row[T: TableBase](
     session: AsyncSession, table: type[T], key: UUID, precondition: Precondition
 ) -> T:
-    """Return the row of a key, which nobody else can change until this transaction ends.
+    """Return the row of a key, locked until the transaction ends.
 
-    Of several callers who change the same row at once, the second one therefore sees what the
-    first one has made of it.
+    Of several callers who change the same row at once, each therefore sees what the one before has
+    made of it.
 
     Raises:
         NotFound: There is none.
-        PreconditionFailed: It is not in the state that the caller has seen.
+        PreconditionFailed: It is not in the state that the caller has read.
     """
-    # FOR NO KEY UPDATE, as an UPDATE itself: who adds rows that refer to this one need not wait for
-    # it, nor it for them, who may never cease.
+    # FOR NO KEY UPDATE, as an UPDATE itself takes. FOR UPDATE would wait for every transaction that
+    # inserts a row with a foreign key to this one, and on a busy table they never end.
     row = await session.get(table, key, with_for_update={"key_share": True})
     if row is None:
         raise NotFound
@@ -44,14 +49,56 @@ async def lock_row[T: TableBase](
     return row
 
 
+async def insert_row[T: TableBase](
+    session: AsyncSession, table: type[T], values: dict[str, Any]
+) -> T:
+    """Store a row, and return it with the values that the database has set."""
+    row = table(**values)
+    session.add(row)
+    await session.flush()
+    return row
+
+
+async def update_row[T: TableBase](
+    session: AsyncSession,
+    table: type[T],
+    key: UUID,
+    changes: dict[str, Any],
+    precondition: Precondition,
+) -> T:
+    """Change columns of a row, and return it; no change leaves its version as it is.
+
+    Raises:
+        NotFound: There is none.
+        PreconditionFailed: It is not in the state that the caller has seen.
+    """
+    row = await lock_row(session, table, key, precondition)
+    row.sqlmodel_update(changes)
+    await session.flush()
+    return row
+
+
+async def delete_row(
+    session: AsyncSession, table: type[TableBase], key: UUID, precondition: Precondition
+) -> None:
+    """Delete a row.
+
+    Raises:
+        NotFound: There is none.
+        PreconditionFailed: It is not in the state that the caller has seen.
+    """
+    await session.delete(await lock_row(session, table, key, precondition))
+    await session.flush()
+
+
 async def list_rows[T: TableBase](
     session: AsyncSession, table: type[T], query: PageQuery
 ) -> Rows[T]:
-    """Return a page of the rows that are equal to the query's filters, the oldest first.
+    """Return a page of the rows that match the query's filters, the oldest first.
 
-    The page begins behind a key and not after a number of rows, so that the last page of a
-    million rows costs what the first one does, and no row is shown twice or left out because
-    others have come or gone. Keys are made in the order of time (UUIDv7).
+    A page begins after a key and not after a number of rows (keyset pagination): the last page of a
+    million rows costs what the first one does, and rows that are inserted or deleted meanwhile
+    neither repeat nor hide others. Keys are in the order of creation (UUIDv7).
     """
     statement = select(table).order_by(col(table.id)).limit(query.limit + 1)
     for name, value in query.filters().items():
@@ -59,6 +106,6 @@ async def list_rows[T: TableBase](
     if query.cursor is not None:
         statement = statement.where(col(table.id) > query.cursor)
     rows = list((await session.exec(statement)).all())
-    # One more than was asked for tells whether there is another page.
+    # One row more than was asked for tells whether there is another page.
     items = rows[: query.limit]
     return Rows(items, items[-1].id if len(rows) > len(items) else None)

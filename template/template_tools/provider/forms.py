@@ -1,4 +1,4 @@
-"""Reading the parameters of OAuth requests, and refusing the malformed ones."""
+"""The parameters of OAuth requests, and the errors that answer malformed ones."""
 
 import re
 from collections.abc import Mapping
@@ -25,7 +25,7 @@ class OAuthError(Exception):
         self.status = status
 
     def response(self) -> JSONResponse:
-        """Answer as RFC 6749 §5.2 says; a 401 always names the scheme to use (RFC 9110 §15.5.2)."""
+        """Return the response of RFC 6749 §5.2; a 401 names a scheme to use (RFC 9110 §15.5.2)."""
         headers = dict(NO_STORE)
         if self.status == 401:
             headers["WWW-Authenticate"] = 'Basic realm="development provider", charset="UTF-8"'
@@ -37,10 +37,9 @@ class Parameters:
     """The parameters of one request: an empty one counts as absent (RFC 6749 §3.1)."""
 
     def __init__(self, values: Mapping[str, list[str]]) -> None:
-        """Raise OAuthError for a repeated parameter; only `resource` may repeat (RFC 8707 §2)."""
-        for name, found in values.items():
-            if len(found) > 1 and name != "resource":
-                raise OAuthError("invalid_request", "A parameter is given more than once.")
+        """Raise OAuthError for a repeated parameter (RFC 6749 §3.1)."""
+        if any(len(found) > 1 for found in values.values()):
+            raise OAuthError("invalid_request", "A parameter is given more than once.")
         self._values = values
 
     @classmethod
@@ -70,17 +69,9 @@ class Parameters:
             raise OAuthError("invalid_scope", "The scope must be words separated by one space.")
         return scope
 
-    def resources(self) -> list[str]:
-        """Return the requested audiences: absolute URIs without a fragment (RFC 8707 §2)."""
-        resources = self._values.get("resource", [])
-        for resource in resources:
-            if not re.fullmatch(r"[A-Za-z][A-Za-z0-9+.-]*:[!-\"$-~]+", resource):
-                raise OAuthError("invalid_target", "A resource must be an absolute URI.")
-        return resources
-
 
 async def read_body(request: Request) -> bytes:
-    """Read at most 64 KiB, so that nobody fills the provider's memory by mistake."""
+    """Read at most 64 KiB."""
     body = bytearray()
     async for chunk in request.stream():
         body += chunk

@@ -70,25 +70,25 @@ $error
 
 @router.get("/authorize")
 async def authorize(request: Request, state: CurrentState) -> Response:
-    """Show the login page for an authorization request in the query string."""
+    """Show the login page for an authorization request."""
     try:
-        return _start_login(Parameters.parse(request.url.query.encode()), state)
+        parameters = Parameters.parse(request.url.query.encode())
+        redirect_uri = check_redirect(parameters, state.config)
     except OAuthError as error:
         return _error_page(error)
-
-
-@router.post("/authorize")
-async def authorize_posted(request: Request, state: CurrentState) -> Response:
-    """Show the login page for a posted request, which OpenID Connect Core §3.1.2.1 asks for."""
     try:
-        return _start_login(await read_form(request), state)
+        asked = check_request(parameters, state.config)
     except OAuthError as error:
-        return _error_page(error)
+        return _send_back(redirect_uri, _error_answer(error, parameters.get("state")), state)
+    # The login continues under a random name, which no other website can read or guess.
+    login = secrets.token_urlsafe(32)
+    state.logins[login] = asked
+    return _login_page(login, asked, state, (asked.login_hint, "", ""))
 
 
 @router.post("/login")
 async def log_in(request: Request, state: CurrentState) -> Response:
-    """Take the login form and send the browser back with a code, or with an error."""
+    """Accept the login form, and redirect to the client with a code or an error."""
     try:
         _refuse_other_origins(request)
         form = await read_form(request)
@@ -115,18 +115,6 @@ async def log_in(request: Request, state: CurrentState) -> Response:
     return _send_back(asked.redirect_uri, {"code": code.value, "state": asked.state}, state)
 
 
-def _start_login(parameters: Parameters, state: ProviderState) -> Response:
-    """Remember the request under a random name, which no other website can read or guess."""
-    redirect_uri = check_redirect(parameters, state.config)
-    try:
-        asked = check_request(parameters, state.config)
-    except OAuthError as error:
-        return _send_back(redirect_uri, _error_answer(error, parameters.get("state")), state)
-    login = secrets.token_urlsafe(32)
-    state.logins[login] = asked
-    return _login_page(login, asked, state, (asked.login_hint, "", ""))
-
-
 def _login_page(
     login: str, asked: AuthorizationRequest, state: ProviderState, typed: tuple[str, str, str]
 ) -> HTMLResponse:
@@ -151,9 +139,9 @@ def _error_page(error: OAuthError) -> HTMLResponse:
 
 
 def _page(title: str, content: str, status: int, form_action: str) -> HTMLResponse:
-    """Build a page that loads nothing, and whose form goes here and back to the client only.
+    """Build a page that loads nothing, and whose form can only be sent to here and to the client.
 
-    Browsers hold the redirect that follows a form against `form-action` too.
+    Browsers apply `form-action` to the redirect that follows a form too.
     """
     policy = (
         f"default-src 'none'; style-src 'sha256-{_STYLE_HASH}'; form-action {form_action}; "
@@ -173,7 +161,7 @@ def _page(title: str, content: str, status: int, form_action: str) -> HTMLRespon
 def _send_back(
     redirect_uri: str, answer: dict[str, str | None], state: ProviderState
 ) -> RedirectResponse:
-    """Redirect with an answer, the issuer's name (RFC 9207) and a GET (303, RFC 9700 §4.12)."""
+    """Redirect with an answer and the issuer (RFC 9207), by 303 (RFC 9700 §4.12)."""
     answer["iss"] = state.config.issuer
     query = urlencode({name: value for name, value in answer.items() if value is not None})
     return RedirectResponse(f"{redirect_uri}?{query}", 303, NO_STORE)

@@ -1,4 +1,4 @@
-"""Write a resource: its table, bodies, service, routes, tests and migration.
+"""Write a resource: its table, schemas, service, routes, tests and migration.
 
 The code is that of the user resource, with your fields in it; from then on it is yours.
 """
@@ -12,12 +12,10 @@ from typing import TYPE_CHECKING
 from template_tools.configuration import PROJECT_ROOT
 from template_tools.resource import ResourceError
 from template_tools.resource.fields import TYPES
-from template_tools.resource.migration import check_models, write_migration
 
 if TYPE_CHECKING:
     from template_tools.resource.plan import Plan
 
-_USAGE = "%(prog)s NAME FIELD [FIELD ...] [option ...]"
 _EXAMPLES = """\
 a field:
   due:date              its name and its type
@@ -26,7 +24,7 @@ a field:
   paid:bool:index       lists can be filtered by it
   status:draft,sent     one of these words, in a column of text with a check
   customer:user         a relation: the key of a user, in a column customer_id; lists can be
-                        filtered by it, and while the invoice is there the user cannot be deleted
+                        filtered by it, and while the invoice exists the user cannot be deleted
   parent:category?      in the resource category: a relation to another one of its kind
 
 types:
@@ -58,13 +56,16 @@ def main(arguments: Sequence[str] | None = None, root: Path = PROJECT_ROOT) -> i
         )
         if options.dry_run:
             _show(plan)
+        elif options.no_migration:
+            with plan.written():
+                _report(plan, [], f'poe revision -m "{plan.message}"')
         else:
-            _write(plan, with_migration=not options.no_migration)
+            _write_with_migration(plan)
     except ResourceError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("Interrupted.", file=sys.stderr)
+        print("Interrupted; nothing was written.", file=sys.stderr)
         return 130
     return 0
 
@@ -73,23 +74,17 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     types = "\n".join(f"  {name:<10}{kind.help}" for name, kind in TYPES.items())
     parser = argparse.ArgumentParser(
         prog="uv run poe resource",
-        usage=_USAGE,
+        usage="%(prog)s NAME FIELD [FIELD ...] [option ...]",
         description=__doc__,
         epilog=_EXAMPLES.replace("{types}", types),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument(
-        "name",
-        metavar="NAME",
-        nargs="?",
-        default="",
-        help="the resource, in the singular: invoice-line",
-    )
+    singular = "the resource, in the singular: invoice-line"
+    parser.add_argument("name", metavar="NAME", nargs="?", default="", help=singular)
     parser.add_argument("fields", metavar="FIELD", nargs="*", help="a name and a type, as below")
     parser.add_argument("--dry-run", action="store_true", help="show it as a diff; write nothing")
-    parser.add_argument(
-        "--no-migration", action="store_true", help="write the code alone; needs no database"
-    )
+    no_database = "write the code alone; needs no database"
+    parser.add_argument("--no-migration", action="store_true", help=no_database)
     parser.add_argument("--plural", metavar="WORD", help="where it is irregular: people")
     parser.add_argument("--table", metavar="WORD", help="the table, if not called as the resource")
     return parser.parse_intermixed_args(arguments)
@@ -104,23 +99,21 @@ def _show(plan: "Plan") -> None:
     print("Nothing was written.", file=sys.stderr)
 
 
-def _write(plan: "Plan", *, with_migration: bool) -> None:
-    if with_migration:
-        print("Comparing the models with the database ...", flush=True)
-        check_models(plan.root)
-    plan.write()
-    for path in plan.paths():
+def _write_with_migration(plan: "Plan") -> None:
+    from template_tools.resource.migration import open_migrations
+
+    print("Comparing the models with the database ...", flush=True)
+    with open_migrations(plan.root) as migrations, plan.written():
+        new = migrations.write(plan.names.singular, plan.message)
+        _report(plan, [path.relative_to(plan.root).as_posix() for path in new], "poe migrate")
+
+
+def _report(plan: "Plan", migrations: Sequence[str], command: str) -> None:
+    for path in (*plan.paths(), *migrations):
         print(f"  {path}")
-    if with_migration:
-        for name in write_migration(plan.message, plan.root):
-            print(f"  migrations/versions/{name}")
-    path = plan.names.path
-    print(f"\nCallers need the scopes {path}:read and {path}:write. Next:\n")
-    if with_migration:
-        print("  uv run poe migrate")
-    else:
-        print(f'  uv run poe revision -m "{plan.message}"')
-    print("  uv run poe check\n  uv run poe test")
+    scope = plan.names.path
+    print(f"\nCallers need the scopes {scope}:read and {scope}:write. Next:\n")
+    print(f"  uv run {command}\n  uv run poe check\n  uv run poe test")
 
 
 if __name__ == "__main__":

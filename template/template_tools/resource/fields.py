@@ -1,150 +1,108 @@
-"""The fields of a resource: how they are written on the command line, and what they become."""
+"""The fields of a resource: how the command line describes them, and what they become."""
 
 import difflib
 import keyword
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sqlalchemy.dialects.postgresql.base import RESERVED_WORDS
 
 from template_tools.resource import ResourceError
-from template_tools.resource.names import MAX_LENGTH, words
+from template_tools.resource.models import Models
+from template_tools.resource.names import MAX_LENGTH, Names, words
 
 _NAME = re.compile(r"[a-z][a-z0-9]*(?:_[a-z0-9]+)*")
-# Pydantic warns of a field whose name begins like its own methods.
+# Pydantic warns of fields whose names begin like its own methods.
 _PYDANTIC_S = ("model_dump", "model_validate")
 _MODIFIERS = ("optional", "unique", "index")
-_SUCH_AS = "such as  number:str:unique  due:date?  customer:user"
 
 
 @dataclass(frozen=True, slots=True)
 class FieldType:
-    """What a type of the command line means in each place; ``help`` is for people.
+    """What a type of the command line becomes.
 
-    The strings are Python. ``example`` is one with a ``number`` from 0 to 9 in reach, and what it
-    makes can be sent as JSON. ``query`` is the type of a filter; without one there is none.
+    Args:
+        help: What ``--help`` says.
+        column: The type of the column, and of the member of responses.
+        request: The type of the member of requests and filters.
+        example: An expression of a ``number`` from 0 to 9, whose value can be sent as JSON.
+        options: Arguments of the column's ``Field()``.
+        is_filterable: Whether lists can be filtered by it.
+        can_be_unique: Whether it may say ``unique``.
     """
 
     help: str
     column: str
     request: str
-    response: str
     example: str
     options: str = ""
-    query: str | None = None
+    is_filterable: bool = True
     can_be_unique: bool = True
-    misfit: str = '"hunter2"'
 
 
 TYPES = {
     "str": FieldType(
-        help="a line of text, 255 characters at most",
-        column="str",
-        options="max_length=255",
-        request="ShortText",
-        response="str",
-        query="ShortText",
-        example='f"{words} {{number}}"',
-        misfit='"hunter2\\u0000"',
+        "a line of text, 255 characters at most",
+        "str",
+        "ShortText",
+        'f"{words} {{number}}"',
+        "max_length=255",
     ),
     "text": FieldType(
-        help="lines of text, 10,000 characters at most",
-        column="str",
-        options="max_length=10_000",
-        request="LongText",
-        response="str",
-        example='f"{words} {{number}}\\nand more"',
+        "lines of text, 10,000 characters at most",
+        "str",
+        "LongText",
+        'f"{words} {{number}}\\nand more"',
+        "max_length=10_000",
+        is_filterable=False,
         can_be_unique=False,
-        misfit='"hunter2\\u0000"',
     ),
     "email": FieldType(
-        help="an address, kept in lower case",
-        column="str",
-        options="max_length=320",
-        request="Email",
-        response="str",
-        query="Email",
-        example='f"{name}-{{number}}@example.com"',
+        "an address, kept in lower case",
+        "str",
+        "Email",
+        'f"{name}-{{number}}@example.com"',
+        "max_length=320",
     ),
-    "int": FieldType(
-        help="a whole number of 32 bits",
-        column="int",
-        request="Integer",
-        response="int",
-        query="IntegerInQuery",
-        example="number",
-    ),
+    "int": FieldType("a whole number of 32 bits", "int", "Integer", "number"),
     "float": FieldType(
-        help="a number of double precision, for what is measured",
-        column="float",
-        request="Number",
-        response="float",
-        example="number + 0.5",
+        "a number of double precision, for what is measured",
+        "float",
+        "Number",
+        "number + 0.5",
+        is_filterable=False,
         can_be_unique=False,
     ),
     "decimal": FieldType(
-        help="a number with two decimal places, for money; as a string in answers",
-        column="Decimal",
-        options="max_digits=14, decimal_places=2",
-        request="Amount",
-        response="Decimal",
-        query="Amount",
-        example='f"{{number}}.50"',
+        "a number with two decimal places, for money; as a string in answers",
+        "Decimal",
+        "Amount",
+        'f"{{number}}.50"',
+        "max_digits=14, decimal_places=2",
     ),
-    "bool": FieldType(
-        help="true or false",
-        column="bool",
-        request="Boolean",
-        response="bool",
-        query="bool",
-        example="number % 2 == 1",
-        can_be_unique=False,
-    ),
-    "date": FieldType(
-        help="a day",
-        column="date",
-        request="Day",
-        response="date",
-        query="Day",
-        example='f"2026-11-2{{number}}"',
-    ),
+    "bool": FieldType("true or false", "bool", "Boolean", "number % 2 == 1", can_be_unique=False),
+    "date": FieldType("a day", "date", "Day", 'f"2026-11-2{{number}}"'),
     "datetime": FieldType(
-        help="a point in time, with its zone",
-        column="datetime",
-        request="Moment",
-        response="datetime",
-        query="Moment",
-        example='f"2026-11-22T12:43:0{{number}}Z"',
+        "a point in time, with its zone",
+        "datetime",
+        "Timestamp",
+        'f"2026-11-22T12:43:0{{number}}Z"',
     ),
     "uuid": FieldType(
-        help="a key of something that this service has no table for",
-        column="UUID",
-        request="UUID",
-        response="UUID",
-        query="UUID",
-        example="str(UUID(int=number))",
+        "a key of something that this service has no table for",
+        "UUID",
+        "UUID",
+        "str(UUID(int=number))",
     ),
 }
 
 
 @dataclass(frozen=True, slots=True)
-class Word:
-    """A field as it is written: ``customer:user?`` has the name customer and the type user."""
-
-    text: str
-    name: str
-    type: str
-    is_optional: bool
-    is_unique: bool
-    is_indexed: bool
-
-
-@dataclass(frozen=True, slots=True)
 class Field:
-    """A column, and the members of the bodies that show it.
+    """A column, and the members of requests and responses that show it.
 
-    ``refers_to`` is a table, and ``choices`` are the words of which the value must be one.
+    ``refers_to`` is a table, and ``choices`` are the only values of a column of text.
     """
 
     name: str
@@ -158,7 +116,7 @@ class Field:
 
     @property
     def is_filterable(self) -> bool:
-        """Whether lists can be narrowed by it: an index serves that."""
+        """Whether lists can be filtered by it, for which there is an index."""
         return self.is_unique or self.is_indexed
 
     def column(self) -> str:
@@ -169,38 +127,33 @@ class Field:
             f'foreign_key="{self.refers_to}.id"' if self.refers_to else "",
             "unique=True" * self.is_unique,
         ]
-        used = [option for option in options if option]
-        if not used:
-            return f"{self.name}: {self.type.column}"
-        if used == ["default=None"]:
-            return f"{self.name}: {self.type.column} | None = None"
-        optional = " | None" * self.is_optional
-        return f"{self.name}: {self.type.column}{optional} = Field({', '.join(used)})"
+        used = ", ".join(option for option in options if option)
+        value = f" = Field({used})" * bool(used)
+        if used == "default=None":
+            value = " = None"
+        return f"{self.name}: {self.type.column}{' | None' * self.is_optional}{value}"
 
     def check(self) -> str:
-        """Return the constraint of the table that leaves it its choices."""
+        """Return the constraint that allows its choices."""
         listed = ", ".join(f"'{choice}'" for choice in self.choices)
         name = rf"\"{self.name}\"" if self.name in RESERVED_WORDS else self.name
         return f'CheckConstraint("{name} IN ({listed})", name="{self.name}")'
 
     def to_create(self) -> str:
         """Return its line in the body that creates a row."""
-        optional = " | None = None" * self.is_optional
-        return f"{self.name}: {self.type.request}{optional}"
+        return f"{self.name}: {self.type.request}{' | None = None' * self.is_optional}"
 
     def to_update(self) -> str:
         """Return its line in the body that changes a row."""
-        optional = " | None" * self.is_optional
-        return f"{self.name}: {self.type.request}{optional} = omittable()"
+        return f"{self.name}: {self.type.request}{' | None' * self.is_optional} = omittable()"
 
     def to_filter(self) -> str:
         """Return its line in the query of lists."""
-        return f"{self.name}: {self.type.query} | None = None"
+        return f"{self.name}: {self.type.request} | None = None"
 
     def to_read(self) -> str:
         """Return its line in the body that shows a row."""
-        optional = " | None" * self.is_optional
-        return f"{self.name}: {self.type.response}{optional}"
+        return f"{self.name}: {self.type.column}{' | None' * self.is_optional}"
 
     def example(self) -> str:
         """Return its line in the tests' example."""
@@ -208,155 +161,18 @@ class Field:
         return f'"{self.name}": {value},'
 
 
-def read_words(texts: Sequence[str]) -> list[Word]:
-    """Read the fields of a command line.
+def read_fields(
+    texts: Sequence[str], names: Names, models: Models, taken: Iterable[str]
+) -> list[Field]:
+    """Read the fields of a command line, such as ``number:str:unique`` and ``customer:user?``.
 
     Raises:
-        ResourceError: One is not written as ``name:type``.
+        ResourceError: There is no such type, or a name is one of ``taken``, for example.
     """
-    return [_read_word(text) for text in texts]
-
-
-def _read_word(text: str) -> Word:
-    name, *rest = text.split(":")
-    modifiers: list[str] = []
-    for part in rest:
-        modifiers += [part.removesuffix("?")] + ["optional"] * part.endswith("?")
-    if not modifiers or not all(modifiers):
-        raise ResourceError(f'"{text}" is no field: write its name and its type, {_SUCH_AS}.')
-    _check_name(name)
-    kind, *modifiers = modifiers
-    for modifier in modifiers:
-        if modifier not in _MODIFIERS:
-            raise ResourceError(
-                f'"{text}": "{modifier}" is none of unique, index and optional, for which a '
-                f"question mark stands too."
-            )
-        if modifiers.count(modifier) > 1:
-            raise ResourceError(f'"{text}" says {modifier} twice.')
-    return Word(
-        text,
-        name,
-        kind,
-        is_optional="optional" in modifiers,
-        is_unique="unique" in modifiers,
-        is_indexed="index" in modifiers,
-    )
-
-
-def _check_name(name: str) -> None:
-    if not _NAME.fullmatch(name):
-        raise ResourceError(
-            f'"{name}" is no name of a field: write lower case letters and digits, a letter '
-            "first, and underscores between words, such as due_date."
-        )
-    if len(name) > MAX_LENGTH:
-        raise ResourceError(f'"{name}" is too long: {MAX_LENGTH} characters are the most.')
-
-
-def plain_field(word: Word) -> Field:
-    """Return the field of a word whose type is in the table above.
-
-    Raises:
-        ResourceError: No index serves this type.
-    """
-    kind = TYPES[word.type]
-    if word.is_unique and not kind.can_be_unique:
-        raise ResourceError(f'"{word.text}": a field of the type {word.type} cannot be unique.')
-    if word.is_indexed and kind.query is None:
-        raise ResourceError(f'"{word.text}": lists cannot be filtered by a {word.type}.')
-    return Field(
-        word.name,
-        kind,
-        is_optional=word.is_optional,
-        is_unique=word.is_unique,
-        is_indexed=word.is_indexed and not word.is_unique,
-    )
-
-
-def choice_field(word: Word) -> Field:
-    """Return the field of a word whose type is a list: ``status:draft,sent,paid``.
-
-    The column is text with a check, and no enumeration of PostgreSQL's: a word more or less is
-    then another check, and whatever an older release reads is a word to it.
-
-    Raises:
-        ResourceError: They are not different words, or no two rows could have the same.
-    """
-    choices = tuple(word.type.split(","))
-    if len({*choices}) < len(choices) or not all(map(_is_choice, choices)):
-        raise ResourceError(
-            f'"{word.text}": write different words in lower case, such as draft,sent,paid.'
-        )
-    if word.is_unique:
-        raise ResourceError(f'"{word.text}": one of a few words cannot be unique.')
-    listed = ", ".join(f'"{choice}"' for choice in choices)
-    kind = FieldType(
-        help="one of these words",
-        column="str",
-        options="max_length=255",
-        request=f"Literal[{listed}]",
-        response="str",
-        query=f"Literal[{listed}]",
-        example=f"[{listed}][number % {len(choices)}]",
-    )
-    return Field(
-        word.name,
-        kind,
-        is_optional=word.is_optional,
-        is_indexed=word.is_indexed,
-        choices=choices,
-    )
-
-
-def _is_choice(text: str) -> bool:
-    return bool(_NAME.fullmatch(text)) and len(text) <= MAX_LENGTH
-
-
-def relation_field(word: Word, table: str, *, is_own_kind: bool) -> Field:
-    """Return the field that holds the key of a row of ``table``.
-
-    Raises:
-        ResourceError: No first row could ever be stored.
-    """
-    if is_own_kind and not word.is_optional:
-        raise ResourceError(
-            f'"{word.text}" refers to its own kind, and the first one has nothing to refer to: '
-            f"write {word.name}:{word.type}?"
-        )
-    return Field(
-        f"{word.name}_id",
-        TYPES["uuid"],
-        is_optional=word.is_optional,
-        is_unique=word.is_unique,
-        is_indexed=not word.is_unique,
-        refers_to=table,
-        refers_to_own_kind=is_own_kind,
-    )
-
-
-def unknown_type(word: Word, resources: Iterable[str]) -> ResourceError:
-    """Return what to say about a type that is neither in the table nor a resource."""
-    resources = sorted(resources)
-    near = difflib.get_close_matches(word.type, [*TYPES, *resources], n=1)
-    guess = f" Did you mean {near[0]}?" if near else ""
-    known = f" Resources: {', '.join(resources)}." if resources else ""
-    return ResourceError(
-        f'"{word.text}": "{word.type}" is neither a type nor a resource.{guess} '
-        f"Types: {', '.join(TYPES)}.{known}"
-    )
-
-
-def check_names(fields: Sequence[Field], taken: Iterable[str]) -> None:
-    """Return if every field can have its name, which none of ``taken`` is.
-
-    Raises:
-        ResourceError: One cannot.
-    """
-    taken = set(taken)
+    fields = [_read_field(text, names, models) for text in texts]
     seen: set[str] = set()
-    for field in fields:
-        name = field.name
+    taken = {*taken}
+    for name in (field.name for field in fields):
         if keyword.iskeyword(name) or name in taken or name.startswith(_PYDANTIC_S):
             raise ResourceError(f'A field cannot be called "{name}": the name has a meaning here.')
         if name in seen:
@@ -364,6 +180,117 @@ def check_names(fields: Sequence[Field], taken: Iterable[str]) -> None:
         seen.add(name)
     if all(field.refers_to_own_kind for field in fields):
         raise ResourceError(
-            "A resource that refers to its own kind alone says nothing: give it one more field, "
+            "A resource that only refers to its own kind says nothing: give it one more field, "
             "such as name:str."
         )
+    return fields
+
+
+def _read_field(text: str, names: Names, models: Models) -> Field:
+    name, kind, modifiers = _split(text)
+    field = Field(
+        name,
+        TYPES.get(kind) or TYPES["uuid"],
+        is_optional="optional" in modifiers,
+        is_unique="unique" in modifiers,
+        is_indexed="index" in modifiers and "unique" not in modifiers,
+    )
+    if "," in kind:
+        field = _choice(field, kind, text)
+    elif kind not in TYPES:
+        return _relation(field, kind, text, names, models)
+    if field.is_unique and not field.type.can_be_unique:
+        raise ResourceError(f'"{text}": a field of the type {kind} cannot be unique.')
+    if field.is_indexed and not field.type.is_filterable:
+        raise ResourceError(f'"{text}": lists cannot be filtered by a {kind}.')
+    return field
+
+
+def _split(text: str) -> tuple[str, str, list[str]]:
+    """Return the name, the type and the modifiers."""
+    name, *rest = text.split(":")
+    parts: list[str] = []
+    for part in rest:
+        parts += [part.removesuffix("?")] + ["optional"] * part.endswith("?")
+    if not parts or not all(parts):
+        raise ResourceError(
+            f'"{text}" is not a field: write its name and its type, such as  number:str:unique  '
+            "due:date?  customer:user."
+        )
+    if not _NAME.fullmatch(name):
+        raise ResourceError(
+            f'"{name}" cannot be the name of a field: write lower case letters and digits, a '
+            "letter first, and underscores between words, such as due_date."
+        )
+    if len(name) > MAX_LENGTH:
+        raise ResourceError(f'"{name}" is too long: at most {MAX_LENGTH} characters are allowed.')
+    kind, *modifiers = parts
+    for modifier in modifiers:
+        if modifier not in _MODIFIERS:
+            raise ResourceError(
+                f'"{text}": "{modifier}" is not one of unique, index and optional (or a question '
+                "mark)."
+            )
+        if modifiers.count(modifier) > 1:
+            raise ResourceError(f'"{text}" says {modifier} twice.')
+    return name, kind, modifiers
+
+
+def _choice(field: Field, kind: str, text: str) -> Field:
+    """Return a field whose type is a list: ``status:draft,sent,paid``.
+
+    The column is text with a check, and not an enumeration of PostgreSQL: another choice is another
+    check, and an older release of the service can still read the column.
+    """
+    choices = tuple(kind.split(","))
+    usable = [it for it in choices if _NAME.fullmatch(it) and len(it) <= MAX_LENGTH]
+    if len({*usable}) < len(choices):
+        raise ResourceError(
+            f'"{text}": write different words in lower case, such as draft,sent,paid.'
+        )
+    listed = ", ".join(f'"{choice}"' for choice in choices)
+    one_of = FieldType(
+        "one of these words",
+        "str",
+        f"Literal[{listed}]",
+        f"[{listed}][number % {len(choices)}]",
+        "max_length=255",
+        can_be_unique=False,
+    )
+    return replace(field, type=one_of, choices=choices)
+
+
+def _relation(field: Field, kind: str, text: str, names: Names, models: Models) -> Field:
+    """Return a field that holds the key of a row of another table, or of the resource's own."""
+    resource = kind.replace("-", "_")
+    is_own_kind = resource == names.singular
+    model = None if is_own_kind else models.named(resource)
+    if is_own_kind and not field.is_optional:
+        raise ResourceError(
+            f'"{text}" refers to its own kind, and the first row would have nothing to refer to: '
+            f"write {field.name}:{kind}?"
+        )
+    if not is_own_kind and model is None:
+        raise _unknown_type(kind, text, sorted({*models.resources()}))
+    if model is not None and not model.has_uuid:
+        raise ResourceError(
+            f'"{text}": the key of the table {model.table} is not a UUID called id; leave the '
+            "relation out, and add it by hand."
+        )
+    return replace(
+        field,
+        name=f"{field.name}_id",
+        is_indexed=not field.is_unique,
+        refers_to=names.table if model is None else model.table,
+        refers_to_own_kind=is_own_kind,
+    )
+
+
+def _unknown_type(kind: str, text: str, resources: Sequence[str]) -> ResourceError:
+    near = difflib.get_close_matches(kind, [*TYPES, *resources], n=1)
+    guess = f" Did you mean {near[0]}?" if near else ""
+    known = f" Resources: {', '.join(resources)}." if resources else ""
+    return ResourceError(
+        f'"{text}": "{kind}" is neither a type nor a resource.{guess} '
+        f"Types: {', '.join(TYPES)}.{known}"
+    )

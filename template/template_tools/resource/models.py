@@ -1,4 +1,4 @@
-"""The tables that the service has already, and how a test makes a row of one."""
+"""The tables that the service has, and how a test makes a row of one."""
 
 import enum
 import re
@@ -15,8 +15,8 @@ from sqlmodel import SQLModel
 from template_tools.resource import ResourceError
 from template_tools.resource.names import class_name, words
 
-_PACKAGE = "app.database.model"
-# Python with a ``number`` from 0 to 9 in reach, for each type that a column may hold.
+PACKAGE = "app.database.model"
+# An expression of a ``number`` from 0 to 9 for each type that a column may have.
 _EXAMPLES: Mapping[type, str] = {
     bool: "number % 2 == 1",
     int: "number",
@@ -35,7 +35,7 @@ _EXAMPLES: Mapping[type, str] = {
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """A table's class."""
+    """The class of a table."""
 
     cls: type[SQLModel]
 
@@ -46,7 +46,7 @@ class Model:
 
     @property
     def module(self) -> str:
-        """The last word of the module's name."""
+        """The last part of the module's name."""
         return self.cls.__module__.rpartition(".")[2]
 
     @property
@@ -56,19 +56,28 @@ class Model:
 
     @property
     def table(self) -> str:
-        """The name of the table, behind that of its schema where it has one."""
+        """The name of the table, after that of its schema where it has one."""
         return self._table.fullname
-
-    @property
-    def columns(self) -> list[Column[object]]:
-        """The columns of the table."""
-        return list(self._table.columns)
 
     @property
     def has_uuid(self) -> bool:
         """Whether the key is a UUID called id, as that of every TableBase."""
-        (key, *others) = [column for column in self.columns if column.primary_key]
+        (key, *others) = self._table.primary_key.columns
         return key.name == "id" and isinstance(key.type, Uuid) and not others
+
+    def required(self) -> list[Column[object]]:
+        """Return the columns for which neither the class nor the database has a value."""
+        return [column for column in self._table.columns if not self._has_value(column)]
+
+    def _has_value(self, column: Column[object]) -> bool:
+        field = self.cls.model_fields.get(column.key)
+        made_by = (column.default, column.server_default, column.computed, column.identity)
+        return (
+            column.nullable
+            or column.primary_key
+            or any(maker is not None for maker in made_by)
+            or (field is not None and not field.is_required())
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,8 +88,8 @@ class Models:
     tables: frozenset[str] = frozenset()
 
     def resources(self) -> list[str]:
-        """Return the words that a relation may name."""
-        return [_snake(model.name) for model in self.models]
+        """Return the names that a relation may refer to."""
+        return [re.sub(r"(?<!^)(?=[A-Z])", "_", model.name).lower() for model in self.models]
 
     def named(self, resource: str) -> Model | None:
         """Return the class that is called so, or the only one in a module that is."""
@@ -93,7 +102,7 @@ class Models:
         return next((model for model in self.models if model.table == table), None)
 
     def with_ancestors(self, model: Model, below: tuple[Model, ...] = ()) -> list[Model]:
-        """Return the model behind all those that a row of it cannot do without.
+        """Return the model, after all those whose rows a row of it refers to.
 
         Raises:
             ResourceError: They need each other, so that no first row could be stored.
@@ -104,7 +113,7 @@ class Models:
                 "leave the relation out, and add it by hand."
             )
         found: list[Model] = []
-        for column in _required(model):
+        for column in model.required():
             for key in column.foreign_keys:
                 parent = self.of_table(key.column.table.fullname)
                 if parent is None:
@@ -120,18 +129,16 @@ def read_models() -> Models:
         ResourceError: They cannot be imported.
     """
     try:
-        import_module(_PACKAGE)
+        import_module(PACKAGE)
     except Exception as error:
         raise ResourceError(
-            f"The tables of {_PACKAGE.replace('.', '/')} cannot be imported: "
+            f"The tables of {PACKAGE.replace('.', '/')} cannot be imported: "
             f"{type(error).__name__}: {error}"
         ) from error
-    mappers = SQLModel._sa_registry.mappers
-    found = {
-        mapper.class_ for mapper in mappers if mapper.class_.__module__.startswith(f"{_PACKAGE}.")
-    }
+    classes = {mapper.class_ for mapper in SQLModel._sa_registry.mappers}
+    found = [Model(it) for it in classes if it.__module__.startswith(f"{PACKAGE}.")]
     return Models(
-        tuple(sorted(map(Model, found), key=lambda model: model.name)),
+        tuple(sorted(found, key=lambda model: model.name)),
         frozenset({*SQLModel.metadata.tables, "alembic_version"}),
     )
 
@@ -143,37 +150,20 @@ def row_maker(model: Model) -> str:
         ResourceError: There is no example for the type of a column.
     """
     values = ["id=UUID(int=number)"]
-    for column in _required(model):
+    for column in model.required():
         value = "UUID(int=number)" if column.foreign_keys else _example(model, column)
         values.append(f"{column.key}={value}")
     return f"{model.name}({', '.join(values)})"
 
 
 def imports(model: Model) -> list[str]:
-    """Return the imports that ``row_maker`` needs beside those of the standard types."""
-    needed = [model.cls, *(kind for column in _required(model) if (kind := _enum(column)))]
+    """Return the imports that ``row_maker`` needs beside those of the standard library."""
+    needed = [model.cls, *(kind for it in model.required() if (kind := _enum(it)))]
     return [f"from {kind.__module__} import {kind.__name__}" for kind in needed]
 
 
-def _required(model: Model) -> list[Column[object]]:
-    """Return the columns for which neither the class nor the database has a value."""
-    return [column for column in model.columns if not _has_value(model, column)]
-
-
-def _has_value(model: Model, column: Column[object]) -> bool:
-    field = model.cls.model_fields.get(column.key)
-    made_by = (column.default, column.server_default, column.computed, column.identity)
-    return (
-        column.nullable
-        or column.primary_key
-        or any(maker is not None for maker in made_by)
-        or (field is not None and not field.is_required())
-    )
-
-
 def _example(model: Model, column: Column[object]) -> str:
-    kind = _enum(column)
-    if kind is not None:
+    if kind := _enum(column):
         return f"{kind.__name__}.{next(iter(kind)).name}"
     try:
         decorated = column.type
@@ -185,19 +175,16 @@ def _example(model: Model, column: Column[object]) -> str:
 
 
 def _text_example(column: Column[object]) -> str:
-    if choice := _choice(column):
-        return f'"{choice}"'
+    for check in column.table.constraints:
+        if isinstance(check, CheckConstraint):
+            # The first of the words that the check allows.
+            choice = re.match(rf'"?{column.name}"? IN \(\'(\w+)\'', str(check.sqltext))
+            if choice:
+                return f'"{choice[1]}"'
     name = words(column.key)
     length: int | None = getattr(column.type, "length", None)
     fits = length is None or length >= len(name) + 2
     return f'f"{name} {{number}}"' if fits else "str(number)"
-
-
-def _choice(column: Column[object]) -> str | None:
-    """Return the first of the words that a check leaves to the column, if there is one."""
-    checks = [it for it in column.table.constraints if isinstance(it, CheckConstraint)]
-    found = (re.match(rf'"?{column.name}"? IN \(\'(\w+)\'', str(check.sqltext)) for check in checks)
-    return next((match[1] for match in found if match), None)
 
 
 def _enum(column: Column[object]) -> type[enum.Enum] | None:
@@ -208,10 +195,4 @@ def _no_example(model: Model, column: Column[object]) -> ResourceError:
     return ResourceError(
         f"The tests would need a row of {model.table}, and there is no example for its column "
         f'"{column.name}" ({column.type}): leave the relation out, and add it by hand.'
-    )
-
-
-def _snake(name: str) -> str:
-    return "".join(f"_{letter.lower()}" if letter.isupper() else letter for letter in name).lstrip(
-        "_"
     )

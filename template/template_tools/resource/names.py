@@ -1,4 +1,4 @@
-"""What a resource is called in the places where it has a name."""
+"""What a resource is called in each place that names it."""
 
 import builtins
 import keyword
@@ -12,24 +12,12 @@ from template_tools.resource import ResourceError
 _NAME = re.compile(r"[a-z][a-z0-9]*(?:[-_][a-z0-9]+)*")
 # PostgreSQL cuts names off at 63 bytes, and those of constraints join a table and a column.
 MAX_LENGTH = 28
-_SINGULAR_S = (
-    "ss",
-    "us",
-    "is",
-    "news",
-    "series",
-    "lens",
-    "gas",
-    "canvas",
-    "atlas",
-    "bias",
-    "alias",
-)
+_SINGULAR = re.compile(r".*(?:[^s]|ss|us|is|news|series|lens|gas|canvas|atlas|bias|alias)")
 
 
 @dataclass(frozen=True, slots=True)
 class Names:
-    """The names of one resource; all but the table follow from ``singular`` and ``plural``."""
+    """The names of a resource; all but the table's follow from ``singular`` and ``plural``."""
 
     singular: str
     plural: str
@@ -45,14 +33,9 @@ class Names:
         """The word in URLs and scopes."""
         return self.singular.replace("_", "-")
 
-    @property
-    def is_reserved_word(self) -> bool:
-        """Whether a table of this name would have to be quoted."""
-        return self.singular in RESERVED_WORDS
-
     def placeholders(self) -> dict[str, str]:
         """Return what the placeholders of ``slice/`` stand for."""
-        thing = words(self.singular)
+        thing, things = words(self.singular), words(self.plural)
         return {
             "resource": self.singular,
             "resources": self.plural,
@@ -60,10 +43,12 @@ class Names:
             "path": self.path,
             "table": self.table,
             "thing": thing,
-            "things": words(self.plural),
-            "Things": words(self.plural).capitalize(),
+            "things": things,
             "a_thing": f"{article(thing)} {thing}",
             "A_thing": f"{article(thing).capitalize()} {thing}",
+            # A table whose name had to be quoted would have to be quoted in every statement.
+            "reserved_word": "yes" * (self.singular in RESERVED_WORDS),
+            "renamed_table": "yes" * (self.table != self.class_name.lower()),
         }
 
 
@@ -71,19 +56,18 @@ def read_names(name: str, plural: str | None, table: str | None) -> Names:
     """Return the names of the resource that somebody calls ``name``.
 
     Raises:
-        ResourceError: One of them is no name.
+        ResourceError: One of them cannot be used.
     """
     singular = _identifier(name, "invoice or invoice-line")
-    if plural is None and singular.endswith("s") and not singular.endswith(_SINGULAR_S):
+    if plural is None and not _SINGULAR.fullmatch(singular):
         raise ResourceError(
             f'Name the resource in the singular: "{name}" looks like a plural. '
-            "If it is none, give it one with --plural."
+            "If it is a singular, say what its plural is with --plural."
         )
-    many = _identifier(plural, "invoices") if plural is not None else pluralized(singular)
+    many = pluralized(singular) if plural is None else _identifier(plural, "invoices")
     if many == singular:
         raise ResourceError(f'The plural cannot be "{many}" too: choose another with --plural.')
-    if table is None:
-        table = many if singular in RESERVED_WORDS else singular
+    table = table or (many if singular in RESERVED_WORDS else singular)
     table = _identifier(table, "invoice_line")
     if table in RESERVED_WORDS or table.startswith("pg_"):
         raise ResourceError(
@@ -95,11 +79,11 @@ def read_names(name: str, plural: str | None, table: str | None) -> Names:
 def _identifier(name: str, such_as: str) -> str:
     if not _NAME.fullmatch(name):
         raise ResourceError(
-            f'"{name}" is no name: write lower case letters and digits, a letter first, and '
+            f'"{name}" cannot be a name: write lower case letters and digits, a letter first, and '
             f"hyphens between words, such as {such_as}."
         )
     if len(name) > MAX_LENGTH:
-        raise ResourceError(f'"{name}" is too long: {MAX_LENGTH} characters are the most.')
+        raise ResourceError(f'"{name}" is too long: at most {MAX_LENGTH} characters are allowed.')
     identifier = name.replace("-", "_")
     if keyword.iskeyword(identifier) or hasattr(builtins, identifier):
         raise ResourceError(f'"{name}" means something in Python already: choose another name.')
@@ -112,18 +96,18 @@ def class_name(identifier: str) -> str:
 
 
 def words(identifier: str) -> str:
-    """Return the name as people write it."""
+    """Return the name as prose has it: invoice line for invoice_line."""
     return identifier.replace("_", " ")
 
 
 def pluralized(identifier: str) -> str:
-    """Return the regular plural; English has others, for which there is ``--plural``."""
+    """Return the regular plural; ``--plural`` is for the others."""
     if re.search(r"[^aeiou]y$", identifier):
         return f"{identifier[:-1]}ies"
     return f"{identifier}es" if re.search(r"(?:s|x|z|ch|sh)$", identifier) else f"{identifier}s"
 
 
 def article(thing: str) -> str:
-    """Return "a" or "an": what counts is the sound, and a user or a unit begins with none."""
+    """Return "a" or "an" by the sound of the word: a user, an hour."""
     vowel = r"(?!eu|one\b|once)[aeio]|u(?!s|ni|ti|r[il]|uid)|hour|honou?r|heir"
     return "an" if re.match(vowel, thing) else "a"

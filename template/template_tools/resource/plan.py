@@ -1,46 +1,33 @@
-"""What the command is about to write: all of it is known before the first file is made."""
+"""What the command is about to write: all of it is known before the first file is written."""
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from app.core.pagination import PageQuery
 from app.core.schema import ResponseSchema
 from app.database.base import TableBase
-from template_tools.resource import ResourceError, table_of_contents
-from template_tools.resource.fields import (
-    TYPES,
-    Field,
-    Word,
-    check_names,
-    choice_field,
-    plain_field,
-    read_words,
-    relation_field,
-    unknown_type,
-)
+from template_tools.resource import ResourceError, router_file
+from template_tools.resource.fields import read_fields
 from template_tools.resource.models import Models, read_models
 from template_tools.resource.names import Names, read_names
 from template_tools.resource.rendering import formatted, identifiers, paths, render_files
 
-# Columns that every table of PostgreSQL has; words that SQLAlchemy and SQLModel keep for
-# themselves; and what the tests call a field that there is not.
-_RESERVED_FIELDS = {
-    *("ctid", "cmax", "cmin", "tableoid", "xmax", "xmin"),
-    *("registry", "cls", "unknown"),
-}
+# The columns that every table of PostgreSQL has, and names that SQLAlchemy and SQLModel reserve.
+_RESERVED_FIELDS = {"ctid", "cmax", "cmin", "tableoid", "xmax", "xmin", "registry", "cls"}
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The new files by their paths, and the file that lists the resources, before and after."""
+    """The new files by their paths, and the file that includes the routes, before and after."""
 
     root: Path
     names: Names
     files: dict[str, str]
-    listing_before: str
-    listing_after: str
+    router_before: str
+    router_after: str
 
     @property
     def message(self) -> str:
@@ -48,37 +35,49 @@ class Plan:
         return f"Add {self.names.plural.replace('_', ' ')}"
 
     def paths(self) -> list[str]:
-        """Return the files that are made or changed."""
-        changes = self.listing_after != self.listing_before
-        return [*self.files, *[table_of_contents.PATH] * changes]
+        """Return the files that are created or changed."""
+        return [*self.files, *[router_file.PATH] * (self.router_after != self.router_before)]
 
     def differences(self) -> str:
-        """Return the plan as a unified diff, which ``git apply`` would carry out."""
-        before = dict.fromkeys(self.files, "") | {table_of_contents.PATH: self.listing_before}
-        after = self.files | {table_of_contents.PATH: self.listing_after}
+        """Return the plan as a unified diff for ``git apply``."""
+        before = dict.fromkeys(self.files, "") | {router_file.PATH: self.router_before}
+        after = self.files | {router_file.PATH: self.router_after}
         return "".join(_difference(path, before[path], after[path]) for path in after)
 
-    def write(self) -> None:
-        """Make the files; if one cannot be made, none is.
+    @contextmanager
+    def written(self) -> Iterator[None]:
+        """Write the files; if one cannot be written, or the code within fails, undo everything.
 
         Raises:
-            ResourceError: The disk is full, for example.
-            KeyboardInterrupt: Somebody has changed their mind.
+            ResourceError: A file cannot be written.
         """
         made: list[Path] = []
         try:
             for path, text in self.files.items():
-                _make(self.root / path, text, made)
-            if self.listing_after != self.listing_before:
-                table_of_contents.replace(self.root, self.listing_after)
+                _write(self.root / path, text, made)
+            if self.router_after != self.router_before:
+                router_file.replace(self.root, self.router_after)
+            yield
         except BaseException as error:
-            for new in reversed(made):
-                new.rmdir() if new.is_dir() else new.unlink()
+            self._undo(made)
             if not isinstance(error, OSError):
                 raise
             raise ResourceError(
                 f"{error.filename} cannot be written ({error.strerror}); nothing was."
             ) from error
+
+    def _undo(self, made: Sequence[Path]) -> None:
+        for path in reversed(made):
+            if path.is_dir():
+                for compiled in path.glob("__pycache__/*"):
+                    compiled.unlink()
+                for folder in path.glob("__pycache__"):
+                    folder.rmdir()
+                path.rmdir()
+            else:
+                path.unlink()
+        if (self.root / router_file.PATH).read_bytes() != self.router_before.encode():
+            router_file.replace(self.root, self.router_before)
 
 
 def make_plan(
@@ -89,18 +88,18 @@ def make_plan(
     plural: str | None = None,
     table: str | None = None,
 ) -> Plan:
-    """Return what a resource of these fields is made of.
+    """Return what a resource of these fields consists of.
 
     Raises:
-        ResourceError: It cannot be made.
+        ResourceError: It cannot be written.
     """
     names = read_names(name, plural, table)
-    words = read_words(texts)
     models = read_models()
-    fields = [_field(word, names, models) for word in words]
-    check_names(fields, _meanings())
-    _check_is_new(names, models, root)
-    before, after = table_of_contents.with_resource(names, root)
+    fields = read_fields(texts, names, models, _taken_names())
+    _check_files(names, root)
+    _check_models(names, models)
+    _check_code(names)
+    before, after = router_file.with_resource(names, root)
     files = {
         path: formatted(path, text, root) if text else ""
         for path, text in render_files(names, fields, models).items()
@@ -108,67 +107,23 @@ def make_plan(
     return Plan(root, names, files, before, after)
 
 
-def _field(word: Word, names: Names, models: Models) -> Field:
-    resource = word.type.replace("-", "_")
-    if word.type in TYPES:
-        return plain_field(word)
-    if "," in word.type:
-        return choice_field(word)
-    if resource == names.singular:
-        return relation_field(word, names.table, is_own_kind=True)
-    model = models.named(resource)
-    if model is None:
-        raise unknown_type(word, {*models.resources()})
-    if not model.has_uuid:
-        raise ResourceError(
-            f'"{word.text}": the key of the table {model.table} is no UUID called id; leave the '
-            "relation out, and add it by hand."
-        )
-    return relation_field(word, model.table, is_own_kind=False)
-
-
-def _meanings() -> set[str]:
+def _taken_names() -> set[str]:
     """Return the names that a class of the resource has or uses already."""
     inherited = {name for base in (TableBase, PageQuery, ResponseSchema) for name in dir(base)}
     own = {*TableBase.model_fields, *PageQuery.model_fields}
     return inherited | own | identifiers("model") | identifiers("schema") | _RESERVED_FIELDS
 
 
-def _check_is_new(names: Names, models: Models, root: Path) -> None:
-    """Return if nothing has one of the resource's names.
-
-    Raises:
-        ResourceError: Something has.
-    """
-    _check_files(names, root)
-    _check_models(names, models)
-    in_code = {path: identifiers(source) for path, source in paths(names).items() if source}
-    used = set().union(*in_code.values())
-    # The tests have no variable that is called as the resource.
-    variables = set().union(*(in_code[path] for path in in_code if path.startswith("app/")))
-    classes = {names.class_name, f"{names.class_name}Read"}
-    if classes & used or names.singular in variables:
-        raise ResourceError(
-            f'"{names.singular}" has a meaning of its own in the code: choose another name, such '
-            f"as {names.path}-record."
-        )
-    # A list of rows would call itself.
-    if f"list_{names.plural}" in used:
-        raise ResourceError(
-            f'The plural "{names.plural}" has a meaning of its own in the code: choose another '
-            "with --plural."
-        )
-
-
 def _check_files(names: Names, root: Path) -> None:
     for path in paths(names):
+        # Folders of Python's cache may have remained of a resource that was removed.
         folder = (root / path).parent
-        if path.endswith("__init__.py") and _files(folder):
-            raise ResourceError(
-                f"{folder.relative_to(root)} is there already; nothing was written."
-            )
-        if (root / path).exists():
-            raise ResourceError(f"{path} is there already; nothing was written.")
+        if path.endswith("__init__.py") and any(
+            it.name != "__pycache__" for it in (folder.iterdir() if folder.is_dir() else ())
+        ):
+            raise ResourceError(f"{folder.relative_to(root)} exists already; nothing was written.")
+        if (root / path).exists() or folder.is_file():
+            raise ResourceError(f"{path} exists already; nothing was written.")
 
 
 def _check_models(names: Names, models: Models) -> None:
@@ -184,14 +139,27 @@ def _check_models(names: Names, models: Models) -> None:
         raise ResourceError(f"There is a table {names.table} already: choose another with --table.")
 
 
-def _files(folder: Path) -> bool:
-    """Return whether there is more than what Python leaves behind."""
-    if not folder.is_dir():
-        return folder.exists()
-    return any(path.name != "__pycache__" for path in folder.iterdir())
+def _check_code(names: Names) -> None:
+    """Refuse a name that would hide one that the code uses: an update_row that calls update_row."""
+    in_code = {path: identifiers(source) for path, source in paths(names).items() if source}
+    used = set().union(*in_code.values())
+    # The tests have no variable that is called as the resource.
+    variables = set().union(*(in_code[path] for path in in_code if path.startswith("app/")))
+    own = {f"{verb}_{names.singular}" for verb in ("create", "read", "update", "delete")}
+    own |= {names.class_name, f"{names.class_name}Read"}
+    if own & used or names.singular in variables:
+        raise ResourceError(
+            f'"{names.singular}" has a meaning of its own in the code: choose another name, such '
+            f"as {names.path}-record."
+        )
+    if f"list_{names.plural}" in used:
+        raise ResourceError(
+            f'The plural "{names.plural}" has a meaning of its own in the code: choose another '
+            "with --plural."
+        )
 
 
-def _make(path: Path, text: str, made: list[Path]) -> None:
+def _write(path: Path, text: str, made: list[Path]) -> None:
     missing = [folder for folder in path.parents if not folder.exists()]
     for folder in reversed(missing):
         folder.mkdir()

@@ -3,23 +3,24 @@
 import ast
 import re
 import subprocess
-import sys
+import sysconfig
 import textwrap
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from string import Template
 
 from template_tools.resource import ResourceError
 from template_tools.resource.fields import TYPES, Field
 from template_tools.resource.models import Model, Models, imports, row_maker
-from template_tools.resource.names import Names, words
+from template_tools.resource.names import Names
 
 _SLICE = Path(__file__).parent / "slice"
-_LINE_LENGTH = 100
+# Not `python -m ruff`, which starts ten times as slowly.
+_RUFF = Path(sysconfig.get_path("scripts")) / "ruff"
 
 
 def paths(names: Names) -> dict[str, str]:
-    """Return which text of ``slice/`` each file comes from; an empty one comes from none."""
+    """Return which text of ``slice/`` each file is made of; an empty file of none."""
     resource = names.singular
     return {
         f"app/database/model/{resource}.py": "model",
@@ -38,7 +39,7 @@ def render_files(names: Names, fields: Sequence[Field], models: Models) -> dict[
     Raises:
         ResourceError: The tests cannot make what a field refers to.
     """
-    values = names.placeholders() | _values(names, fields) | _relations(fields, models)
+    values = names.placeholders() | _values(fields) | _relations(fields, models)
     return {path: render(source, values) if source else "" for path, source in paths(names).items()}
 
 
@@ -46,7 +47,7 @@ def identifiers(source: str) -> set[str]:
     """Return the names that the code of a text uses, whatever the resource is called."""
     names = Names("_x", "_xs", "_x")
     fields = [Field(f"_{name}", kind, is_indexed=True) for name, kind in TYPES.items()]
-    values = names.placeholders() | _values(names, fields) | _relations([], Models(()))
+    values = names.placeholders() | _values(fields) | _relations([], Models(()))
     found: set[str] = set()
     for node in ast.walk(ast.parse(render(source, values))):
         match node:
@@ -60,7 +61,7 @@ def identifiers(source: str) -> set[str]:
 
 
 def render(source: str, values: Mapping[str, str]) -> str:
-    """Fill in a text: ``%if x`` ... ``%else`` ... ``%end`` around what depends on a value.
+    """Fill in a text: ``%if x`` ... ``%end`` around what depends on a value.
 
     A placeholder that is alone on its line may stand for several lines, or none.
     """
@@ -69,8 +70,6 @@ def render(source: str, values: Mapping[str, str]) -> str:
     for line in (_SLICE / f"{source}.txt").read_text("utf-8").splitlines():
         if line.startswith("%if "):
             shown.append(bool(values[line.removeprefix("%if ")]))
-        elif line == "%else":
-            shown[-1] = not shown[-1]
         elif line == "%end":
             shown.pop()
         elif all(shown):
@@ -84,13 +83,11 @@ def _filled(line: str, values: Mapping[str, str]) -> list[str]:
     return [Template(line).substitute(values)]
 
 
-def _values(names: Names, fields: Sequence[Field]) -> dict[str, str]:
+def _values(fields: Sequence[Field]) -> dict[str, str]:
     given = [field for field in fields if not field.refers_to_own_kind]
     filterable = [field for field in fields if field.is_filterable]
     indexes = [f'Index(None, "{it.name}", "id")' for it in fields if it.is_indexed]
     return {
-        "reserved_word": "yes" * names.is_reserved_word,
-        "renamed_table": "yes" * (names.table != names.class_name.lower()),
         "indexes": ", ".join(indexes),
         "arguments": ", ".join([*indexes, *(it.check() for it in fields if it.choices)]),
         "columns": _lines(field.column() for field in fields),
@@ -98,16 +95,10 @@ def _values(names: Names, fields: Sequence[Field]) -> dict[str, str]:
         "members_to_update": _lines(field.to_update() for field in fields),
         "members_to_read": _lines(field.to_read() for field in fields),
         "filters": _lines(field.to_filter() for field in filterable),
-        "conflict": _conflict(fields),
         "examples": _lines(field.example() for field in given),
-        "misfits": _lines(f'"{field.name}": {field.type.misfit},' for field in fields),
-        "misfit_filters": _lines(f'{{"{field.name}": "\\u0000"}},' for field in filterable),
         "first": given[0].name,
-        "optional": _quoted(field for field in fields if field.is_optional),
-        "required": _quoted(field for field in fields if not field.is_optional),
-        "unique": _quoted(field for field in given if field.is_unique),
+        "conflicts": ", ".join(_conflicts(fields)),
         "filterable": _quoted(field for field in given if field.is_filterable),
-        "references": _quoted(field for field in fields if field.refers_to),
         "own_kind": _quoted(field for field in fields if field.refers_to_own_kind),
     }
 
@@ -125,33 +116,18 @@ def _relations(fields: Sequence[Field], models: Models) -> dict[str, str]:
         for model in needed
     ]
     return {
-        "relations": "yes" * bool(rows),
         "referred_rows": _lines(rows),
         "imports_of_relations": _lines(line for model in needed for line in imports(model)),
     }
 
 
-def _conflict(fields: Sequence[Field]) -> str:
-    """Return the docstring's line about what the database may refuse."""
-    unique = [f"the {words(field.name)}" for field in fields if field.is_unique]
-    reasons = [f"{_either(unique)} is taken"] if unique else []
-    reasons += [
-        f"there is no such {words(field.name.removesuffix('_id'))}"
-        for field in fields
-        if field.refers_to
-    ]
-    if not reasons:
-        return ""
-    text = f"{', or '.join(reasons)} (answered with 409)."
-    return textwrap.fill(
-        f"IntegrityError: {text[0].upper()}{text[1:]}",
-        width=_LINE_LENGTH - 8,
-        subsequent_indent="    ",
-    )
-
-
-def _either(choices: Sequence[str]) -> str:
-    return " or ".join(filter(None, [", ".join(choices[:-1]), choices[-1]]))
+def _conflicts(fields: Sequence[Field]) -> Iterator[str]:
+    """Yield changes of the example that other rows forbid: what is taken, and what is not there."""
+    for field in fields:
+        if field.is_unique and not field.refers_to_own_kind:
+            yield f'{{"{field.name}": example(1)["{field.name}"]}}'
+        if field.refers_to:
+            yield f'{{"{field.name}": str(uuid4())}}'
 
 
 def _lines(texts: Iterable[str]) -> str:
@@ -165,7 +141,7 @@ def _quoted(fields: Iterable[Field]) -> str:
 def formatted(path: str, text: str, root: Path) -> str:
     """Return a file as the project's own rules want it.
 
-    The texts import whatever some resource may need; what this one does not need is taken out.
+    The texts import whatever some resource may need; what this one does not need is removed.
 
     Raises:
         ResourceError: Ruff cannot be run, or its configuration is broken.
@@ -181,14 +157,14 @@ def with_format(path: str, text: str, root: Path) -> str:
 def with_sorted_imports(path: str, text: str, root: Path, select: str = "--select=I") -> str:
     """Return a file with its imports in order."""
     options = ["--quiet", "--fix", "--exit-zero", select, f"--stdin-filename={path}"]
-    # Ruff takes a module that is not there yet for somebody else's.
-    options += ["--config", 'lint.isort.known-first-party = ["app", "devtools", "tests"]']
+    # Ruff takes a module that does not exist yet for a third party's.
+    options += ["--config", 'lint.isort.known-first-party = ["app", "template_tools", "tests"]']
     return _ruff(root, text, "check", *options, "-")
 
 
 def _ruff(root: Path, text: str, *arguments: str) -> str:
     done = subprocess.run(
-        [sys.executable, "-m", "ruff", *arguments],
+        [_RUFF, *arguments],
         cwd=root,
         input=text,
         capture_output=True,

@@ -8,6 +8,7 @@ import pytest
 from app.core.project import SSO_MODE
 from app.core.settings import CoreSettings, DatabaseSettings, load_settings
 from app.settings import Settings
+from template_tools.configuration import PROJECT_ROOT
 
 GOOD = {
     "ENVIRONMENT": "production",
@@ -55,7 +56,7 @@ def test_every_missing_setting_is_named_in_one_message(environment: pytest.Monke
     message = refusal()
 
     for name in ("DATABASE_URL", "SSO_ISSUER", "CLIENT_SECRET"):
-        assert f"  {name} is not set (" in message
+        assert f"  {name} is not set (The " in message
     assert "SSO_AUDIENCE" not in message
 
 
@@ -220,6 +221,6 @@ def test_secrets_do_not_appear_in_the_settings_text(environment: pytest.MonkeyPa
 
 
 def test_every_setting_stands_in_the_example() -> None:
-    example = (Path(__file__).parents[2] / ".env.example").read_text("utf-8")
+    example = (PROJECT_ROOT / ".env.example").read_text("utf-8")
     for field in CoreSettings.model_fields:
         assert f"{field.upper()}=" in example

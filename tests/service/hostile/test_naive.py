@@ -8,9 +8,10 @@ from fastapi import FastAPI
 from sqlmodel import text
 
 from app.database.session import Database
+from tests.contract.probes import JSON, Body, Probe, Resource, send
 from tests.service.database.notes import notes
 from tests.service.hostile.naive import create_naive_app
-from tests.service.hostile.probes import JSON, Body, Probe, Resource, resource_probes, send
+from tests.service.hostile.probes import resource_probes
 
 
 def new_reading() -> Body:

@@ -7,7 +7,7 @@ import pytest
 
 from app.settings import Settings
 from app.utils.sso.authorization import require_authentication
-from template_tools.provider import Faults, RunningProvider
+from tests.service.provider import Faults, RunningProvider
 from tests.service.sso.assertions import Log, assert_problem, assert_refused, get
 from tests.service.sso.conftest import Serve
 

@@ -10,10 +10,9 @@ from starlette.types import Message
 from app.settings import Settings
 from app.utils.sso.errors import ScopeInsufficient
 from app.utils.sso.introspection_schema import ClaimNames, TokenData
-from app.utils.sso.resource_server.provider_client import Reply, fetch
-from template_tools.provider import Faults, RunningProvider
 from template_tools.pytest_plugin import Bearer
-from tests.service.sso.conftest import Open
+from tests.service.provider import Faults, RunningProvider
+from tests.service.sso.conftest import Network, Open
 
 
 class TestAGoodToken:
@@ -98,19 +97,17 @@ class TestAGoodToken:
         assert (await caller.get("/writers", headers=bearer())).status_code == 403
 
     async def test_the_provider_is_told_that_it_is_an_access_token(
-        self,
-        caller: httpx2.AsyncClient,
-        provider: RunningProvider,
-        monkeypatch: pytest.MonkeyPatch,
+        self, caller: httpx2.AsyncClient, provider: RunningProvider, network: Network
     ) -> None:
         """RFC 7662 §2.1: some look for it among the refresh tokens first."""
         forms: list[dict[str, list[str]]] = []
 
-        async def noting(client: httpx2.AsyncClient, request: httpx2.Request) -> Reply:
-            forms.append(parse_qs(request.content.decode()))
-            return await fetch(client, request)
+        async def note(request: httpx2.Request) -> httpx2.Response:
+            if request.method == "POST":
+                forms.append(parse_qs(request.content.decode()))
+            return await network.forward(request)
 
-        monkeypatch.setattr("app.utils.sso.resource_server.introspection_endpoint.fetch", noting)
+        network.handler = note
         token = provider.mint()
         headers = {"Authorization": f"Bearer {token}"}
         assert (await caller.get("/anyone", headers=headers)).status_code == 200

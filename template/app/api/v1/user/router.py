@@ -22,7 +22,7 @@ router = APIRouter()
 
 @router.get("/me")
 async def read_me(token: CurrentToken, user: OptionalUser) -> Me:
-    """Tell the caller who the token says they are."""
+    """Return what the token says about the caller."""
     return Me(
         subject=token.subject,
         username=token.username,
@@ -54,7 +54,7 @@ async def create_user(
 async def read_user(
     user_id: UUID, _reader: UserReader, session: DbSession, response: Response
 ) -> UserRead:
-    """Return a user, and the ETag that an update wants."""
+    """Return a user, with the ETag that an update requires."""
     user = await service.read_user(session, user_id)
     set_etag(response, user)
     return UserRead.model_validate(user)
@@ -69,7 +69,7 @@ async def update_user(
     session: DbSession,
     response: Response,
 ) -> UserRead:
-    """Change what the body names, unless somebody has changed the user."""
+    """Change a user, unless it was changed meanwhile."""
     user = await service.update_user(session, user_id, data, if_match)
     set_etag(response, user)
     return UserRead.model_validate(user)
@@ -79,5 +79,5 @@ async def update_user(
 async def delete_user(
     user_id: UUID, if_match: OptionalIfMatch, _writer: UserWriter, session: DbSession
 ) -> None:
-    """Delete a user, unless the caller has seen another state of it."""
+    """Delete a user; with If-Match, only in that state."""
     await service.delete_user(session, user_id, if_match)

@@ -1,4 +1,4 @@
-"""The line of a resource in ``app/api/v1/router.py``, where the team's other lines are."""
+"""The lines of a resource in ``app/api/v1/router.py``, among those of the team."""
 
 import ast
 import shutil
@@ -13,7 +13,7 @@ PATH = "app/api/v1/router.py"
 
 
 def lines(names: Names) -> tuple[str, str]:
-    """Return the import of the resource's routes, and the line that includes them."""
+    """Return the line that imports the resource's routes, and the one that includes them."""
     resource, path = names.singular, names.path
     return (
         f"from app.api.v1.{resource}.router import router as {resource}",
@@ -22,18 +22,17 @@ def lines(names: Names) -> tuple[str, str]:
 
 
 def with_resource(names: Names, root: Path) -> tuple[str, str]:
-    """Return the file as it is, and as it is with the two lines in their places.
-
-    Where the team has added the lines already, nothing changes.
+    """Return the file as it is, and with the two lines, unless the team has added them already.
 
     Raises:
-        ResourceError: The file is not one that lines can be added to, or the path is taken.
+        ResourceError: There is no place for the lines, or the path is taken.
     """
     text = _read(root / PATH)
     try:
         tree = ast.parse(text)
     except SyntaxError as error:
-        raise ResourceError(f"{PATH} is no Python: {error.msg}, in line {error.lineno}.") from error
+        where = f"line {error.lineno}"
+        raise ResourceError(f"{PATH} is not valid Python: {error.msg}, {where}.") from error
     modules = {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
     if f"app.api.v1.{names.singular}.router" in modules:
         return text, text
@@ -42,7 +41,7 @@ def with_resource(names: Names, root: Path) -> tuple[str, str]:
 
 
 def replace(root: Path, text: str) -> None:
-    """Write the file anew: as a whole, or not at all."""
+    """Replace the file atomically."""
     path = (root / PATH).resolve()
     draft = path.with_name(f"{path.name}.draft")
     try:
@@ -56,7 +55,7 @@ def replace(root: Path, text: str) -> None:
 def _insert(names: Names, text: str, tree: ast.Module, root: Path) -> str:
     importing, including = lines(names)
     routers = [node for node in tree.body if _assigns_router(node) or _includes(node)]
-    # What is imported further below would come too late.
+    # An import below the first of them would come too late.
     first = min(map(_end, routers), default=0)
     imports = [
         node
@@ -68,16 +67,16 @@ def _insert(names: Names, text: str, tree: ast.Module, root: Path) -> str:
             f'{PATH} has no line like "router = APIRouter()" to add to. Add these two to it by '
             f"hand, and run the command again:\n\n{importing}\n{including}"
         )
-    # Python's lines, which neither a form feed nor U+2028 ends, as they would end str.splitlines().
+    # Unlike str.splitlines(), Python does not end a line at a form feed or U+2028.
     written = StringIO(text, newline="").readlines()
     newline = "\r\n" if written[0].endswith("\r\n") else "\n"
     if not written[-1].endswith(newline):
         written[-1] += newline
-    # The later place first, because a line more would move it.
+    # The later line first: the other one would move its place.
     written.insert(_end(routers[-1]), including + newline)
     written.insert(_end(imports[-1]), importing + newline)
     result = "".join(written)
-    # What the team keeps in order stays so; elsewhere nothing of theirs moves.
+    # A file that is in order stays so; in another one, no line of the team's moves.
     for in_order in (with_sorted_imports, with_format):
         if in_order(PATH, text, root) == text:
             result = in_order(PATH, result, root)

@@ -11,8 +11,8 @@ from cryptography.hazmat.primitives.serialization import load_pem_public_key
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from template_tools.provider.config import ProviderError
-from template_tools.provider.keys import Algorithm
 from template_tools.provider.tokens import Bounded
+from tests.service.provider.keys import Algorithm
 
 ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 _MAX_SECONDS = 300

@@ -14,10 +14,9 @@ from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm
 from pydantic import JsonValue
 
 from app.settings import Settings
+from app.utils.sso.resource_server.introspector import Timeouts
 from template_tools.processes import free_port
-from template_tools.provider import Faults, RunningProvider
-from template_tools.provider.faults import Endpoint
-from template_tools.provider.keys import ALGORITHMS
+from tests.service.provider import ALGORITHMS, Endpoint, Faults, RunningProvider
 from tests.service.sso.assertions import (
     Log,
     assert_problem,
@@ -624,15 +623,12 @@ class TestTheKeys:
         assert (await get(caller, provider.mint(format="jwt"))).status_code == 200
 
     async def test_a_provider_that_hangs_at_the_start_is_a_503_within_one_deadline(
-        self,
-        caller: httpx2.AsyncClient,
-        provider: RunningProvider,
-        monkeypatch: pytest.MonkeyPatch,
+        self, local: Settings, serve: Serve, provider: RunningProvider
     ) -> None:
         """It is not one for each document, and another one for the keys."""
-        monkeypatch.setattr("app.utils.sso.resource_server.provider_client._DEADLINE_SECONDS", 0.2)
         provider.faults = Faults(endpoints=frozenset({"discovery"}), latency=30)
-        assert_unavailable(await get(caller, provider.mint(format="jwt")))
+        async with serve(local, timeouts=Timeouts(provider=0.2)) as caller:
+            assert_unavailable(await get(caller, provider.mint(format="jwt")))
         assert provider.discovery_calls <= 1
 
     async def test_a_provider_that_cannot_be_reached_is_a_503(
@@ -683,10 +679,8 @@ class TestTheKeys:
         serve: Serve,
         provider: RunningProvider,
         clock: Clock,
-        monkeypatch: pytest.MonkeyPatch,
     ) -> None:
         """The first request may: it cannot know."""
-        monkeypatch.setattr("app.utils.sso.resource_server.provider_client._DEADLINE_SECONDS", 20)
         async with serve(local) as caller:
             assert (await get(caller, provider.mint(format="jwt"))).status_code == 200
             provider.faults = Faults(endpoints=_JWKS, status=500)
