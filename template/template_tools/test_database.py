@@ -10,15 +10,18 @@ import os
 import secrets
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from typing import TYPE_CHECKING
 
 import asyncpg
-from alembic import command
-from alembic.config import Config
 from sqlalchemy import URL
 from sqlalchemy.engine import make_url
 
 from template_tools.configuration import PROJECT_ROOT
 from template_tools.postgres import running_server
+
+if TYPE_CHECKING:
+    # Importing Alembic takes a tenth of a short test run, which finds its template built already.
+    from alembic.config import Config
 
 _PREFIX = "app_test_"
 # An advisory lock, so that concurrent test runs and workers build the template once.
@@ -115,6 +118,8 @@ def _server() -> Iterator[URL]:
 
 def migrate(url: URL, revision: str) -> None:
     """Upgrade, or downgrade, a database to ``revision``; not from a running event loop."""
+    from alembic import command
+
     with _alembic(url) as config:
         if revision == "base":
             command.downgrade(config, revision)
@@ -128,13 +133,17 @@ def check(url: URL) -> None:
     Raises:
         CommandError: They differ; the message names the differences.
     """
+    from alembic import command
+
     with _alembic(url) as config:
         command.check(config)
 
 
 @contextmanager
-def _alembic(url: URL) -> Iterator[Config]:
+def _alembic(url: URL) -> Iterator["Config"]:
     """Point Alembic at ``url``, without alembic.ini, which would reconfigure the logging."""
+    from alembic.config import Config
+
     config = Config()
     config.set_main_option("script_location", str(PROJECT_ROOT / "migrations").replace("%", "%%"))
     before = os.environ["DATABASE_URL"]

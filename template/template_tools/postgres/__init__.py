@@ -105,14 +105,8 @@ def ensure_database(server: Server, name: str) -> None:
 async def _ensure_database(server: Server, name: str) -> None:
     import asyncpg
 
-    connection = await asyncpg.connect(
-        host=server.host,
-        port=server.port,
-        user=server.user,
-        password=server.password,
-        database="postgres",
-        ssl=False,
-    )
+    url = server.url("postgres").replace("+asyncpg", "")
+    connection = await asyncpg.connect(url, ssl=False)
     try:
         if await connection.fetchval("SELECT 1 FROM pg_database WHERE datname = $1", name):
             return
@@ -130,35 +124,33 @@ def take_lease(profile: Profile, root: Path = PROJECT_ROOT) -> tuple[int, Server
     Raises:
         PostgresError: PostgreSQL is not found or does not start.
     """
-    try:
+    with _needing_its_folder():
         folder = make_state_folder(root, profile)
         # No supervisor stops the server while there is a lease. One that is stopping it has an
         # exclusive lock, so this waits until the server has stopped.
         lease = locks.acquire(folder / "leases", shared=True)
-    except OSError as error:
-        raise _unusable_folder(error) from error
-    try:
-        return lease, _start_or_join(folder, profile, root)
-    except BaseException as error:
-        os.close(lease)
-        if isinstance(error, OSError):
-            raise _unusable_folder(error) from error
-        raise
-
-
-def _unusable_folder(error: OSError) -> PostgresError:
-    return PostgresError(
-        f"The database cannot use its folder ({error}). "
-        "Make the folder writable, free some space, or set DATABASE_URL."
-    )
+        try:
+            return lease, _start_or_join(folder, profile, root)
+        except BaseException:
+            os.close(lease)
+            raise
 
 
 def running_server_if_any(profile: Profile, root: Path = PROJECT_ROOT) -> Server | None:
     """Return the running server, without a lease on it."""
-    try:
+    with _needing_its_folder():
         return _running(state_folder(root, profile))
+
+
+@contextmanager
+def _needing_its_folder() -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
-        raise _unusable_folder(error) from error
+        raise PostgresError(
+            f"The database cannot use its folder ({error}). "
+            "Make the folder writable, free some space, or set DATABASE_URL."
+        ) from error
 
 
 def _running(folder: Path) -> Server | None:

@@ -12,6 +12,7 @@ import shutil
 import stat
 import subprocess
 import sys
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -165,22 +166,19 @@ def reachable_binaries(binaries: Binaries, account: Account | None, folder: Path
 
 
 def _runs(binaries: Binaries, account: Account) -> bool:
-    for name in ("postgres", "initdb"):
-        try:
-            answer = subprocess.run(
-                [binaries.program(name), "--version"],
-                cwd="/",
-                user=account.uid,
-                group=account.gid,
-                extra_groups=[],
-                capture_output=True,
-                check=False,
-            )
-        except PermissionError:
-            return False
-        if answer.returncode != 0:
-            return False
-    return True
+    try:
+        answer = subprocess.run(
+            [binaries.program("postgres"), "--version"],
+            cwd="/",
+            user=account.uid,
+            group=account.gid,
+            extra_groups=[],
+            capture_output=True,
+            check=False,
+        )
+    except PermissionError:
+        return False
+    return answer.returncode == 0
 
 
 def _copy_tree(source: Path, target: Path) -> None:
@@ -194,14 +192,12 @@ def _copy_tree(source: Path, target: Path) -> None:
 
 
 def _copy_file(source: Path, target: Path) -> None:
-    mode = source.stat().st_mode
+    mode = stat.S_IMODE(source.stat().st_mode)
     readable = mode | (0o055 if mode & 0o100 else 0o044)
     if mode == readable:
-        try:
+        # This fails on another file system, or on one without hard links.
+        with suppress(OSError):
             target.hardlink_to(source)
-        except OSError:
-            pass  # It is another file system, or one without hard links.
-        else:
             return
     shutil.copyfile(source, target)
-    target.chmod(stat.S_IMODE(readable))
+    target.chmod(readable)

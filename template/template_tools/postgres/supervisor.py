@@ -7,6 +7,8 @@ site-packages: import only the standard library here. Four locks in the state fo
 - `supervisor`: held by the one supervisor
 - `server`: held by the supervisor and by every process of PostgreSQL, which inherit it
 - `ready`: held while the server accepts connections; the file says on which port
+
+If the supervisor is killed, Linux stops the server; elsewhere the next start does.
 """
 
 import json
@@ -18,7 +20,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
@@ -39,7 +41,7 @@ POLL_SECONDS = 0.2
 SIGNALS = ("SIGTERM", "SIGINT") if sys.platform == "win32" else ("SIGTERM", "SIGINT", "SIGHUP")
 # Enough for eight test workers with a pool of ten connections and an overflow of ten each.
 MAX_CONNECTIONS = 200
-# A fast shutdown.
+# For PostgreSQL this is a fast shutdown.
 _END_WITH_SUPERVISOR = partial(end_with_parent, signal.SIGINT)
 
 
@@ -118,10 +120,6 @@ def _answer(answer: dict[str, str]) -> None:
     """Answer the client, which may be gone, and close the pipe to it."""
     with suppress(OSError):
         os.write(1, json.dumps(answer).encode())
-    _close_standard_output()
-
-
-def _close_standard_output() -> None:
     devnull = os.open(os.devnull, os.O_WRONLY)
     os.dup2(devnull, 1)
     os.close(devnull)
@@ -129,7 +127,7 @@ def _close_standard_output() -> None:
 
 def _supervise(order: dict[str, str]) -> None:
     folder = Path(order["folder"])
-    while (supervisor_lock := locks.try_acquire(folder / "supervisor")) is None:
+    while locks.try_acquire(folder / "supervisor") is None:
         # Another supervisor is starting the server.
         if locks.read_published(folder / "ready"):
             _answer({})
@@ -146,8 +144,7 @@ def _supervise(order: dict[str, str]) -> None:
         account=account,
         server_lock=server_lock,
     )
-    with _running_postgres(cluster, int(order["first_port"]), supervisor_lock) as running:
-        postmaster, port = running
+    with _running_postgres(cluster, int(order["first_port"])) as (postmaster, port):
         published = json.dumps({"port": port, "supervisor": os.getpid(), "server": postmaster.pid})
         ready = locks.publish(folder / "ready", published)
         _answer({})
@@ -278,7 +275,7 @@ def _locale(major: int) -> list[str]:
 
 @contextmanager
 def _running_postgres(
-    cluster: Cluster, first_port: int, supervisor_lock: int
+    cluster: Cluster, first_port: int
 ) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
     _ensure_cluster(cluster)
     disposable = cluster.profile == "test"
@@ -286,13 +283,12 @@ def _running_postgres(
         if not is_free(port):
             continue
         postmaster = cluster.spawn("postgres", *_arguments(cluster, port))
-        with _guarded(postmaster, supervisor_lock):
-            try:
-                if _becomes_ready(cluster, postmaster):
-                    yield postmaster, port
-                    return
-            finally:
-                _stop(cluster, postmaster)
+        try:
+            if _becomes_ready(cluster, postmaster):
+                yield postmaster, port
+                return
+        finally:
+            _stop(cluster, postmaster)
         if not is_free(port):
             continue  # Another program has taken the port in the meantime.
         if not disposable:
@@ -345,37 +341,6 @@ def _becomes_ready(cluster: Cluster, postmaster: subprocess.Popen[bytes]) -> boo
                 return True
         time.sleep(0.005)
     raise cluster.failure(f"PostgreSQL was not ready after {START_SECONDS:.0f} seconds.")
-
-
-@contextmanager
-def _guarded(postmaster: subprocess.Popen[bytes], supervisor_lock: int) -> Iterator[None]:
-    """Stop the server if this process is killed: on Linux the kernel does, elsewhere a fork."""
-    if sys.platform == "linux" or sys.platform == "win32":
-        yield
-        return
-    reader, writer = os.pipe()
-    if os.fork() == 0:
-        _guard(postmaster, reader, (writer, supervisor_lock))
-    os.close(reader)
-    try:
-        yield
-    finally:
-        os.write(writer, b".")
-        os.close(writer)
-
-
-def _guard(postmaster: subprocess.Popen[bytes], reader: int, unused: Sequence[int]) -> NoReturn:
-    try:
-        for name in SIGNALS:
-            signal.signal(getattr(signal, name), signal.SIG_IGN)
-        for descriptor in unused:
-            os.close(descriptor)
-        _close_standard_output()
-        # The pipe ends without a byte when the supervisor is killed.
-        if not os.read(reader, 1):
-            os.kill(postmaster.pid, signal.SIGINT)
-    finally:
-        os._exit(0)
 
 
 def _wait_until_unused(

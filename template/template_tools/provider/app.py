@@ -4,23 +4,20 @@ Anyone can log in here as anyone, so it listens on the loopback interface only a
 in production. Apart from that it follows the standards, which each endpoint names.
 """
 
-from collections.abc import Collection
-
 from fastapi import APIRouter, FastAPI, Request
 from fastapi.responses import JSONResponse, Response
 from pydantic import JsonValue, ValidationError
 from starlette.middleware.cors import CORSMiddleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
-from starlette.types import ASGIApp, Receive, Scope, Send
 
-from template_tools.provider import grants, login
+from template_tools.provider import authorization, token_endpoint
 from template_tools.provider.config import (
     LOOPBACK_HOSTS,
     LOOPBACK_ORIGIN,
     ProviderConfig,
     refuse_production,
 )
-from template_tools.provider.forms import NO_STORE, OAuthError, read_body, read_form
+from template_tools.provider.forms import NO_STORE, OAuthError, read_form
 from template_tools.provider.keys import Claims
 from template_tools.provider.state import CurrentState, ProviderState
 from template_tools.provider.tokens import TokenRequest
@@ -28,7 +25,6 @@ from template_tools.provider.tokens import TokenRequest
 router = APIRouter()
 _OPENID_PATH = "/.well-known/openid-configuration"
 _OAUTH_PATH = "/.well-known/oauth-authorization-server"
-_BROWSER_PATHS = ("/token", "/jwks", "/userinfo", _OPENID_PATH)
 
 
 def create_provider(config: ProviderConfig) -> FastAPI:
@@ -41,36 +37,22 @@ def create_provider(config: ProviderConfig) -> FastAPI:
     app = FastAPI(title="Development identity provider", openapi_url=None, redirect_slashes=False)
     app.state.provider = ProviderState(config)
     path = config.issuer_path
-    for part in (router, grants.router, login.router):
+    for part in (router, token_endpoint.router, authorization.router):
         app.include_router(part, prefix=path)
     # RFC 8414 §3.1 puts the well-known part in front of the issuer's path, OpenID behind it.
     app.add_api_route(_OAUTH_PATH + path, metadata)
-    browser_paths = {path + name for name in _BROWSER_PATHS} | {_OAUTH_PATH + path}
-    app.add_middleware(_BrowserAccess, paths=browser_paths)
+    # Pages of this machine, such as a docs page, may send requests.
+    app.add_middleware(
+        CORSMiddleware,
+        allow_origin_regex=LOOPBACK_ORIGIN,
+        allow_methods=("GET", "POST"),
+        # The docs page sends X-Requested-With along with its token request.
+        allow_headers=("Authorization", "X-Requested-With"),
+    )
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=LOOPBACK_HOSTS)
     app.add_exception_handler(OAuthError, _answer_oauth_error)
     app.add_exception_handler(ValidationError, _answer_invalid_json)
     return app
-
-
-class _BrowserAccess(CORSMiddleware):
-    """Let pages of this machine, such as a docs page, read the endpoints meant for them."""
-
-    def __init__(self, app: ASGIApp, paths: Collection[str]) -> None:
-        super().__init__(
-            app,
-            allow_origin_regex=LOOPBACK_ORIGIN,
-            allow_methods=("GET", "POST"),
-            # The docs page sends X-Requested-With along with its token request.
-            allow_headers=("Authorization", "X-Requested-With"),
-        )
-        self._paths = paths
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and scope["path"] in self._paths:
-            await super().__call__(scope, receive, send)
-        else:
-            await self.app(scope, receive, send)
 
 
 async def _answer_oauth_error(_request: Request, error: Exception) -> Response:
@@ -152,8 +134,8 @@ async def userinfo(request: Request, state: CurrentState) -> Response:
 async def mint_token(request: Request, state: CurrentState) -> Response:
     """Issue the token that a `TokenRequest` describes, to the registered client."""
     state.clients.authenticate_developer(request)
-    wanted = TokenRequest.model_validate_json(await read_body(request))
-    return JSONResponse(grants.token_response(state.tokens.mint(wanted)), headers=NO_STORE)
+    wanted = TokenRequest.model_validate_json(await request.body())
+    return JSONResponse(token_endpoint.token_response(state.tokens.mint(wanted)), headers=NO_STORE)
 
 
 def _bearer_error(status: int, error: str | None) -> Response:

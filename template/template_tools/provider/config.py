@@ -23,12 +23,12 @@ class ProviderError(Exception):
 class ProviderConfig:
     """The provider's identity, and the one confidential client registered with it.
 
-    `issuer` is a loopback URL, with or without a path and without a trailing slash. `audience` is
-    the `aud` of every token. `docs_client_id` names the public client of the docs page's Authorize
-    button. The lifetime is in seconds.
+    `issuer` has no trailing slash; its path is free, while the provider sets its scheme, host and
+    port. `audience` is the `aud` of every token. `docs_client_id` names the public client of the
+    docs page's Authorize button. The lifetime is in seconds.
 
     Raises:
-        ProviderError: The issuer is not a loopback URL, or a value is empty or not usable.
+        ProviderError: A value is empty or cannot be used.
     """
 
     issuer: str = "http://127.0.0.1:9000"
@@ -41,8 +41,7 @@ class ProviderConfig:
     default_scope: str = "openid profile email"
 
     def __post_init__(self) -> None:
-        """Refuse what would make a provider that is unsafe or that nobody can use."""
-        _require_loopback(self.issuer)
+        """Refuse what would make a provider that nobody can use."""
         for name in ("client_id", "docs_client_id"):
             if not _CLIENT_ID.fullmatch(getattr(self, name)):
                 raise ProviderError(f"The provider's {name} must be 1 to 100 ASCII characters.")
@@ -76,19 +75,4 @@ def refuse_production() -> None:
         raise ProviderError(
             "The development provider refuses to start because ENVIRONMENT is production: "
             "set SSO_ISSUER to your real identity provider."
-        )
-
-
-def _require_loopback(issuer: str) -> None:
-    try:
-        parts = urlsplit(issuer)
-        loopback = parts.scheme in ("http", "https") and parts.hostname in LOOPBACK_HOSTS
-        plain = not (parts.query or parts.fragment or parts.username or issuer.endswith("/"))
-        usable = loopback and plain and parts.port != 0
-    except ValueError:
-        usable = False
-    if not usable:
-        raise ProviderError(
-            f"The development provider cannot be {issuer!r}: it runs on this machine only, "
-            "so its issuer must look like http://127.0.0.1:9000."
         )

@@ -2,7 +2,6 @@
 
 import json
 import os
-import secrets
 import signal
 import socket
 import threading
@@ -133,33 +132,19 @@ def _stop_at_end_of_stdin(stop: threading.Event) -> None:
 
 @contextmanager
 def _published(config: ProviderConfig, path: Path | None) -> Iterator[None]:
-    """Keep the state file while the provider runs, unless a later provider has replaced it."""
+    """Keep the state file, which only its owner can read, while the provider runs."""
     if path is None:
         yield
         return
-    content = json.dumps(
-        {
-            "issuer": config.issuer,
-            "client_id": config.client_id,
-            "client_secret": config.client_secret,
-        }
-    )
-    _write_private(path, content)
+    state = {name: getattr(config, name) for name in ("issuer", "client_id", "client_secret")}
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        path.unlink(missing_ok=True)
+        path.touch(mode=0o600, exist_ok=False)
+        path.write_text(json.dumps(state))
+    except OSError as error:
+        raise ProviderError(f"The state file {path} cannot be written: {error}.") from error
     try:
         yield
     finally:
-        with suppress(OSError):
-            if path.read_text() == content:
-                path.unlink()
-
-
-def _write_private(path: Path, content: str) -> None:
-    """Write a file that only its owner can read, atomically."""
-    draft = path.with_name(f"{path.name}.{secrets.token_hex(4)}")
-    try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        draft.touch(mode=0o600, exist_ok=False)
-        draft.write_text(content)
-        draft.replace(path)
-    except OSError as error:
-        raise ProviderError(f"The state file {path} cannot be written: {error}.") from error
+        path.unlink(missing_ok=True)

@@ -1,16 +1,18 @@
 """The state of a running provider, all of it in memory."""
 
 from collections import Counter
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from fastapi import Depends, FastAPI, Request
 
 from template_tools.provider.clients import ClientRegistry
-from template_tools.provider.codes import AuthorizationCode, AuthorizationRequest
 from template_tools.provider.config import ProviderConfig
 from template_tools.provider.faults import HEALTHY, Endpoint, FaultSwitch
 from template_tools.provider.keys import Claims
-from template_tools.provider.tokens import Bounded, TokenStore
+from template_tools.provider.tokens import TokenStore
+
+if TYPE_CHECKING:
+    from template_tools.provider.authorization import AuthorizationCode, AuthorizationRequest
 
 
 class ProviderState:
@@ -23,8 +25,8 @@ class ProviderState:
         self.tokens = TokenStore(config)
         self.faults = FaultSwitch()
         self.calls: Counter[Endpoint] = Counter()
-        self.logins: Bounded[AuthorizationRequest] = Bounded()
-        self.codes: Bounded[AuthorizationCode] = Bounded()
+        self.logins: dict[str, AuthorizationRequest] = {}
+        self.codes: dict[str, AuthorizationCode] = {}
 
     def metadata(self) -> Claims:
         """Return the metadata document (OpenID Connect Discovery 1.0 §3, RFC 8414 §2)."""

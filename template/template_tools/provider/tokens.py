@@ -2,10 +2,8 @@
 
 import json
 import secrets
-import threading
 import time
 import uuid
-from collections import OrderedDict
 from dataclasses import dataclass, replace
 from typing import Annotated, Self
 
@@ -14,23 +12,12 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
 from template_tools.provider.config import ProviderConfig, TokenFormat
 from template_tools.provider.keys import Claims, SigningKey
 
-_MAX_ENTRIES = 10_000
 _SUBJECTS = uuid.uuid5(uuid.NAMESPACE_DNS, "development-provider.localhost")
 
 
 def subject_of(username: str) -> str:
     """Return the `sub` of a user, which is stable and never the username itself."""
     return str(uuid.uuid5(_SUBJECTS, username))
-
-
-class Bounded[T](OrderedDict[str, T]):
-    """A mapping that forgets its oldest entries, so that a long session cannot fill the memory."""
-
-    def __setitem__(self, key: str, value: T) -> None:
-        """Store a value and drop the oldest one beyond the limit."""
-        super().__setitem__(key, value)
-        while len(self) > _MAX_ENTRIES:
-            self.popitem(last=False)
 
 
 class TokenRequest(BaseModel):
@@ -79,13 +66,12 @@ class Token:
 
 
 class TokenStore:
-    """The tokens of one provider, safe to use from the server's thread and from a test's."""
+    """The tokens of one provider."""
 
     def __init__(self, config: ProviderConfig) -> None:
         """Start without tokens and with a new key."""
         self._config = config
-        self._tokens: Bounded[Token] = Bounded()
-        self._lock = threading.Lock()
+        self._tokens: dict[str, Token] = {}
         self.key = SigningKey()
 
     def mint(self, request: TokenRequest) -> Token:
@@ -95,7 +81,7 @@ class TokenStore:
         is_jwt = (request.format if chosen else self._config.token_format) == "jwt"
         value = self._signed(claims, request) if is_jwt else secrets.token_urlsafe(32)
         token = Token(value, claims, time.time() + request.expires_in)
-        self._remember(token)
+        self._tokens[value] = token
         return token
 
     def get(self, value: str) -> Token | None:
@@ -112,19 +98,14 @@ class TokenStore:
     def revoke(self, value: str) -> None:
         """Make a token inactive; an unknown one is ignored."""
         if token := self.get(value):
-            self._remember(replace(token, revoked=True))
+            self._tokens[value] = replace(token, revoked=True)
 
     def clear(self) -> None:
         """Forget every token."""
-        with self._lock:
-            self._tokens.clear()
+        self._tokens.clear()
 
     def _signed(self, claims: Claims, request: TokenRequest) -> str:  # noqa: ARG002
         return self.key.sign(claims, typ="at+jwt")
-
-    def _remember(self, token: Token) -> None:
-        with self._lock:
-            self._tokens[token.value] = token
 
     def _claims(self, request: TokenRequest) -> Claims:
         now = int(time.time())

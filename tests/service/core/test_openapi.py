@@ -19,7 +19,7 @@ class Body(RequestSchema):
 def document() -> dict[str, Any]:
     app = FastAPI()
     bearer = HTTPBearer()
-    token = OpenIdConnect(openIdConnectUrl="unset", scheme_name="Token")
+    token = OpenIdConnect(openIdConnectUrl="unset", scheme_name="SSO")
 
     @app.get("/status")
     async def read_status() -> str:
@@ -88,8 +88,15 @@ def test_the_security_scheme_leads_to_the_provider_of_the_settings(
 ) -> None:
     schemes = document["components"]["securitySchemes"]
     url = "https://sso.example.com/realms/main/.well-known/openid-configuration"
-    assert schemes["Token"]["openIdConnectUrl"] == url
+    assert schemes["SSO"]["openIdConnectUrl"] == url
     assert "openIdConnectUrl" not in schemes["HTTPBearer"]
+
+
+def test_a_token_can_be_pasted_wherever_one_can_log_in(document: dict[str, Any]) -> None:
+    scopes = ["note:write", "note:read"]
+    security = document["paths"]["/note"]["post"]["security"]
+    assert security == [{"SSO": scopes}, {"Token": scopes}]
+    assert document["paths"]["/note/{key}"]["get"]["security"] == [{"HTTPBearer": []}]
 
 
 @pytest.mark.parametrize(("method", "is_required"), [("patch", True), ("delete", False)])

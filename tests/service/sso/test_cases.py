@@ -23,7 +23,7 @@ type Headers = list[tuple[str, str]]
 
 
 def override(provider: RunningProvider, **claims: object) -> None:
-    """Let the provider say this of every token."""
+    """Make the provider return these claims for every token."""
     provider.faults = Faults.model_validate({"override_claims": claims})
 
 
@@ -38,7 +38,7 @@ class TestNoToken:
         log: Log,
         header: str | None,
     ) -> None:
-        """RFC 6750 §3.1: nothing is wrong with a token that nobody has sent."""
+        """RFC 6750 §3.1: an error code is for a token that was sent."""
         headers = {} if header is None else {"Authorization": header}
         response = await caller.get("/anyone", headers=headers)
 
@@ -168,7 +168,7 @@ class TestInactiveToken:
         provider: RunningProvider,
         log: Log,
     ) -> None:
-        """Keycloak since 26.4.12 calls such a token inactive, which is hard to find out."""
+        """Keycloak since 26.4.12 calls such a token inactive, and says nowhere why."""
         token = provider.mint(format="jwt", audience=["another"])
         provider.revoke(token)
 
@@ -269,7 +269,7 @@ class TestTokenForAnother:
     async def test_the_name_of_our_client_is_no_audience(
         self, settings: Settings, serve: Serve, provider: RunningProvider
     ) -> None:
-        """It is that of ID tokens, and of whatever else is issued to this client."""
+        """It is the audience of ID tokens, and of whatever else is issued to this client."""
         other = settings.model_copy(update={"sso_audience": "https://api.example.com"})
         async with serve(other) as caller:
             assert_refused(await get(caller, provider.mint(audience=settings.client_id)))
@@ -433,7 +433,7 @@ class TestProviderUnreachable:
         assert "TimeoutError" in text
 
     def test_a_request_waits_for_no_more_than_it_can_afford(self) -> None:
-        """Provider and shared cache together take less than the ten seconds of a request."""
+        """Together, the waits for provider and cache stay below the ten seconds of a request."""
         assert Timeouts() == Timeouts(provider=5, health=2, shared_cache=0.25)
 
     async def test_what_is_remembered_serves_through_it(

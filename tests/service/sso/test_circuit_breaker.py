@@ -1,4 +1,4 @@
-"""Whether the provider is asked at all, whose fault a failure is, and what the log says of it."""
+"""When the provider is called at all, who is blamed for a failure, and what is logged."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -17,7 +17,7 @@ from tests.service.sso.metrics import Recorder
 
 
 async def fail(caller: httpx2.AsyncClient, provider: RunningProvider, times: int) -> None:
-    """Call so often, each time with another token, and get the answer of an outage."""
+    """Call this many times, each with a new token, and expect the answer of an outage."""
     for _ in range(times):
         assert_unavailable(await get(caller, provider.mint()))
 
@@ -107,7 +107,7 @@ class TestTheBreaker:
     async def test_tokens_that_the_provider_cannot_bear_do_not(
         self, caller: httpx2.AsyncClient, provider: RunningProvider
     ) -> None:
-        """Else anybody could keep everybody out, with one bad token."""
+        """Otherwise one bad token could lock everybody out."""
         for number in range(10):
             provider.faults = Faults(body="html", only_token=f"poison-token-{number}")
             assert_unavailable(await get(caller, f"poison-token-{number}"))
@@ -149,7 +149,7 @@ class TestTheBreaker:
     async def test_a_limited_rate_does_not_close_it(
         self, caller: httpx2.AsyncClient, provider: RunningProvider, clock: Clock
     ) -> None:
-        """The next one who asks is a canary again, and not everybody at once."""
+        """The next call is a canary again, instead of all requests at once."""
         provider.faults = Faults(status=500)
         await fail(caller, provider, 6)
         clock.ahead += 6
@@ -164,7 +164,7 @@ class TestTheBreaker:
 
 
 class TestCallsAtOnce:
-    """With replies that come when the test says so, because what comes first must be certain."""
+    """The test decides when each reply arrives, so that their order is certain."""
 
     @pytest.fixture
     async def caller(
@@ -178,7 +178,7 @@ class TestCallsAtOnce:
     async def test_who_has_waited_for_the_deadline_does_not_wait_for_a_canary_too(
         self, caller: httpx2.AsyncClient, network: Network
     ) -> None:
-        """Two deadlines are as long as a request may take at all."""
+        """Two deadlines would exceed the time of a request."""
         asked: list[str] = []
         deadline = asyncio.Event()
 
@@ -247,7 +247,7 @@ class TestTheLog:
     async def test_its_last_line_is_how_the_provider_is(
         self, caller: httpx2.AsyncClient, provider: RunningProvider, clock: Clock, log: Log
     ) -> None:
-        """A second outage within the minute is held back, and then told all the same."""
+        """The line of a second outage within the minute is delayed, but not lost."""
         for faults in (Faults(status=500), Faults(), Faults(status=500)):
             provider.faults = faults
             await get(caller, provider.mint())
@@ -268,7 +268,7 @@ class TestTheDeadline:
         serve: Serve,
         provider: RunningProvider,
     ) -> None:
-        """Discovery is one look-up: those who wait for it do not queue up for one each."""
+        """All of them share one look-up, instead of waiting for one each in turn."""
         provider.faults = Faults(endpoints=frozenset({"discovery"}), latency=30)
         async with serve(settings, timeouts=Timeouts(provider=0.1)) as caller:
             for response in await asyncio.gather(
@@ -280,7 +280,7 @@ class TestTheDeadline:
     async def test_it_is_one_for_discovery_and_the_call_together(
         self, settings: Settings, serve: Serve, provider: RunningProvider
     ) -> None:
-        """Each of them is within it, and both are not."""
+        """Each of them would be in time, but not both."""
         slow: frozenset[Endpoint] = frozenset({"discovery", "introspection"})
         provider.faults = Faults(endpoints=slow, latency=0.7)
         async with serve(settings, timeouts=Timeouts(provider=1)) as caller:
@@ -381,7 +381,7 @@ class TestHealth:
         open_service: Open,
         provider: RunningProvider,
     ) -> None:
-        """A valid token would be refused, as if the provider had never signed it."""
+        """Otherwise a valid token would be refused as if it were forged."""
         provider.faults = Faults(endpoints=frozenset({"jwks"}), latency=0.1)
         local = settings.model_copy(update={"sso_mode": "jwt"})
         async with open_service(local, timeouts=Timeouts(health=0.02)) as app:
@@ -392,7 +392,7 @@ class TestHealth:
 
 
 class TestProduction:
-    """There, the endpoint is configured: the provider of these tests has no TLS to discover."""
+    """The endpoint is configured, because the provider of the tests has no TLS."""
 
     @pytest.fixture
     def production(self, settings: Settings, provider: RunningProvider) -> Settings:
@@ -442,7 +442,7 @@ class TestProduction:
         network: Network,
         clock: Clock,
     ) -> None:
-        """Nor can a cache of the provider's: each is another random text."""
+        """Each is a new random text, so that no cache of the provider's can answer it either."""
         canaries: list[str] = []
 
         async def answer(request: httpx2.Request) -> httpx2.Response:

@@ -1,4 +1,4 @@
-"""How the service shows the provider who it is, against a provider that checks it."""
+"""How the service authenticates to the provider, against one that checks it."""
 
 import base64
 import time
@@ -47,12 +47,12 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
 
 
 def pem(key: Key, encryption: KeySerializationEncryption | None = None) -> bytes:
-    """Return a private key as a file holds it."""
+    """Return a private key in PEM form."""
     return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, encryption or NoEncryption())
 
 
 def public_pem(key: Key) -> str:
-    """Return its public half."""
+    """Return its public key in PEM form."""
     public = key.public_key()
     return public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
 
@@ -94,7 +94,7 @@ class TestASecret:
     async def test_the_provider_accepts_it_in_the_form_that_it_wants(
         self, settings: Settings, method: str
     ) -> None:
-        """The identifier and the secret hold what must be encoded, where it must be."""
+        """Identifier and secret contain the characters that some forms must encode."""
         # Without the encoding, a colon would end the identifier (RFC 7617 §2).
         colon = "" if method == "client_secret_basic_raw" else ":"
         config = ProviderConfig(
@@ -107,7 +107,7 @@ class TestASecret:
             assert await introspect(chosen, provider.mint(sub="a-1")) == "a-1"
 
     async def test_each_is_encoded_as_a_form_is(self, settings: Settings) -> None:
-        """RFC 6749 §2.3.1 and its appendix B, and a space as every decoder reads it."""
+        """RFC 6749 §2.3.1 and appendix B, with the space in the form that every decoder reads."""
         ours = {"client_id": "a/b c", "client_secret": SecretStr("d/e:f+g~")}
         header = (await call_of(settings.model_copy(update=ours))).headers["authorization"]
         assert base64.b64decode(header.removeprefix("Basic ")) == b"a%2Fb%20c:d%2Fe%3Af%2Bg~"
@@ -264,7 +264,7 @@ class TestACertificate:
     async def refuses_others(
         self, provider: RunningProvider, chosen: Settings, certificates: Certificates
     ) -> None:
-        """The provider takes no secret instead, and the service no other authority's provider."""
+        """The provider accepts no secret instead, and the service no other authority."""
         secret = chosen.model_copy(update={"client_auth_method": "client_secret_post"})
         with pytest.raises(ProviderConfigurationError):
             await introspect(secret, provider.mint())
@@ -276,7 +276,7 @@ class TestACertificate:
     async def test_files_that_do_not_fit_are_refused_at_the_start(
         self, settings: Settings, certificates: Certificates, tmp_path: Path, wrong: str
     ) -> None:
-        """And nobody at a terminal is asked for a passphrase."""
+        """OpenSSL would otherwise ask for a passphrase at the terminal."""
         key = _KEYS["P-256"]()
         other = tmp_path / "other.pem"
         other.write_bytes(

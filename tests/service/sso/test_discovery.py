@@ -24,7 +24,7 @@ _DISCOVERY: frozenset[Endpoint] = frozenset({"discovery"})
 
 
 async def until(happened: Callable[[], bool]) -> None:
-    """Wait for what goes on in the background."""
+    """Wait for a background task."""
     async with asyncio.timeout(20):
         while not happened():  # noqa: ASYNC110 - another thread counts
             await asyncio.sleep(0.001)
@@ -105,7 +105,7 @@ async def test_an_issuer_with_a_path_is_found(settings: Settings, serve: Serve) 
 async def test_a_document_of_another_issuer_is_not_used(
     settings: Settings, serve: Serve, provider: RunningProvider
 ) -> None:
-    """The trailing slash is enough: an issuer is compared as it is written (RFC 8414 §3.3)."""
+    """A trailing slash makes the difference: issuers are compared as text (RFC 8414 §3.3)."""
     other = settings.model_copy(update={"sso_issuer": provider.issuer + "/"})
     async with serve(other) as caller:
         assert_unavailable(await get(caller, provider.mint()), "sso-misconfigured")
@@ -115,7 +115,7 @@ async def test_a_document_of_another_issuer_is_not_used(
 async def test_a_document_that_cannot_be_read_may_be_the_right_one(
     settings: Settings, serve: Serve, provider: RunningProvider
 ) -> None:
-    """It is an outage, although there is one of another issuer: the settings may be right."""
+    """It is an outage, even if another document names another issuer."""
     provider.faults = Faults(endpoints=_DISCOVERY, status=500, times=1)
     other = settings.model_copy(update={"sso_issuer": provider.issuer + "/"})
     async with serve(other) as caller:
@@ -210,7 +210,7 @@ async def test_a_renewal_that_hangs_keeps_nobody_waiting(
     provider: RunningProvider,
     clock: Clock,
 ) -> None:
-    """The endpoint itself may be well, and another server have the document."""
+    """The endpoint itself may work: the document can be on another server."""
     async with serve(settings) as caller:
         assert (await get(caller, provider.mint())).status_code == 200
         provider.faults = Faults(endpoints=_DISCOVERY, latency=30)

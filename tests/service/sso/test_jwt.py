@@ -1,4 +1,4 @@
-"""Checking a JWT by its signature (RFC 9068, RFC 8725), alone and before introspection."""
+"""Verifying a JWT by its signature (RFC 9068, RFC 8725), alone and before introspection."""
 
 import asyncio
 import base64
@@ -61,19 +61,19 @@ async def caller(local: Settings, serve: Serve) -> AsyncIterator[httpx2.AsyncCli
 
 
 def claims(provider: RunningProvider, **changes: JsonValue) -> Jwk:
-    """Return the claims of a good token, with changes; None leaves one out."""
+    """Return the claims of a valid token with changes, of which None removes a claim."""
     now = int(time.time())
     usual: Jwk = {"iss": provider.issuer, "sub": "a-1", "aud": "app", "iat": now, "exp": now + 600}
     return {name: value for name, value in (usual | changes).items() if value is not None}
 
 
 def encoded(part: bytes) -> str:
-    """Return a part of a JWT, in its base64 without padding."""
+    """Encode a part of a JWT: base64url without padding."""
     return base64.urlsafe_b64encode(part).rstrip(b"=").decode()
 
 
 def public_jwk(key: Key, **members: JsonValue) -> Jwk:
-    """Return the public half of a key as RFC 7517 writes it."""
+    """Return the public key as a JWK (RFC 7517)."""
     public = key.public_key()
     if isinstance(public, rsa.RSAPublicKey):
         jwk: Jwk = RSAAlgorithm.to_jwk(public, as_dict=True)
@@ -86,7 +86,7 @@ def public_jwk(key: Key, **members: JsonValue) -> Jwk:
 
 
 def publish(provider: RunningProvider, *keys: Jwk, missing: frozenset[str] = frozenset()) -> None:
-    """Let these keys stand before the provider's own, which lack the members named."""
+    """Publish keys before the provider's own, from which the members ``missing`` are removed."""
     provider.faults = Faults(endpoints=_JWKS, extra_keys=[*keys], without_key_members=missing)
 
 
@@ -150,7 +150,7 @@ class TestTheSignature:
     async def test_a_key_says_for_which_algorithm_it_is(
         self, caller: httpx2.AsyncClient, provider: RunningProvider, algorithm: str
     ) -> None:
-        """RFC 7517 §4.4: even where its owner has signed with another one."""
+        """RFC 7517 §4.4: it counts even if the owner of the key used another one."""
         publish(provider, public_jwk(_RSA, kid="its-key", alg="RS256"))
         payload = json.dumps(claims(provider)).encode()
         token = _JWS.encode(payload, _RSA, algorithm, {"kid": "its-key"})
@@ -178,7 +178,7 @@ class TestTheSignature:
     async def test_and_with_no_more_than_a_few(
         self, caller: httpx2.AsyncClient, provider: RunningProvider
     ) -> None:
-        """Each costs a verification, and anybody may send a token without an identifier."""
+        """Each key costs a verification, and anybody can send a token without an identifier."""
         publish(provider, *(public_jwk(_RSA, kid=f"key-{number}") for number in range(8)))
         assert_refused(await get(caller, provider.sign(claims(provider), kid=None)))
         assert (await get(caller, provider.sign(claims(provider)))).status_code == 200
@@ -625,7 +625,7 @@ class TestTheKeys:
     async def test_a_provider_that_hangs_at_the_start_is_a_503_within_one_deadline(
         self, local: Settings, serve: Serve, provider: RunningProvider
     ) -> None:
-        """It is not one for each document, and another one for the keys."""
+        """There is one deadline for all documents and the keys together."""
         provider.faults = Faults(endpoints=frozenset({"discovery"}), latency=30)
         async with serve(local, timeouts=Timeouts(provider=0.2)) as caller:
             assert_unavailable(await get(caller, provider.mint(format="jwt")))
@@ -659,7 +659,7 @@ class TestTheKeys:
     async def test_a_set_that_is_empty_withdraws_them_and_blames_no_token(
         self, caller: httpx2.AsyncClient, provider: RunningProvider, clock: Clock, log: Log
     ) -> None:
-        """Nobody can have signed with no key: a 401 would log everybody out."""
+        """A 401 would log everybody out."""
         assert (await get(caller, provider.mint(format="jwt"))).status_code == 200
         provider.faults = Faults(endpoints=_JWKS, override_claims={"keys": []})
         clock.ahead += 601
@@ -680,7 +680,7 @@ class TestTheKeys:
         provider: RunningProvider,
         clock: Clock,
     ) -> None:
-        """The first request may: it cannot know."""
+        """Only the first request after the renewal is due may wait."""
         async with serve(local) as caller:
             assert (await get(caller, provider.mint(format="jwt"))).status_code == 200
             provider.faults = Faults(endpoints=_JWKS, status=500)
@@ -737,7 +737,7 @@ class TestTheKeys:
     async def test_an_unknown_one_is_a_503_while_they_cannot_be_fetched(
         self, caller: httpx2.AsyncClient, provider: RunningProvider, clock: Clock
     ) -> None:
-        """It may be a new one: a 401 would log its user out."""
+        """The key may be new, and a 401 would log its user out."""
         assert (await get(caller, provider.mint(format="jwt"))).status_code == 200
         provider.faults = Faults(endpoints=_JWKS, status=500)
         provider.rotate_keys()
@@ -746,7 +746,7 @@ class TestTheKeys:
 
 
 class TestBoth:
-    """The signature first, and then the provider, for what was revoked."""
+    """The signature is verified first, and then the provider is asked, for revoked tokens."""
 
     @pytest.fixture
     def local(self, settings: Settings) -> Settings:
@@ -761,7 +761,7 @@ class TestBoth:
     async def test_the_nonce_of_a_login_is_no_reason_to_refuse(
         self, caller: httpx2.AsyncClient, provider: RunningProvider
     ) -> None:
-        """Some providers repeat it in access tokens; here they tell which is which."""
+        """Some providers repeat it in access tokens; here the provider tells them apart."""
         token = provider.mint(format="jwt", nonce="n-0S6_WzA2Mj", scope=None)
         assert "scope" not in jwt.decode(token, options={"verify_signature": False})
         assert (await get(caller, token)).status_code == 200

@@ -123,7 +123,7 @@ async def test_each_look_up_is_counted_once(
     provider: RunningProvider,
     clock: Clock,
 ) -> None:
-    """One that an older response serves in the end is no miss beside."""
+    """A look-up that is answered by a stale response does not count as a miss as well."""
     token = provider.mint()
     lenient = settings.model_copy(update={"token_cache_stale_seconds": 300})
     async with serve(lenient) as caller:
@@ -138,7 +138,7 @@ async def test_each_look_up_is_counted_once(
 async def test_no_attribute_names_a_token_or_a_person(
     recorder: Recorder, caller: httpx2.AsyncClient, provider: RunningProvider
 ) -> None:
-    """Each value of an attribute is a time series of its own, and kept for long."""
+    """Each value of an attribute is a time series of its own, and is kept for long."""
     for token in (provider.mint(username="alice"), provider.mint(aud="another"), "unknown-token"):
         await get(caller, token)
     values = {

@@ -1,4 +1,4 @@
-"""How the provider is called, and which of its replies are read."""
+"""How the provider is called, and which of its replies are accepted."""
 
 from collections.abc import AsyncIterator
 
@@ -20,7 +20,7 @@ async def caller(settings: Settings, serve: Serve) -> AsyncIterator[httpx2.Async
 
 
 class Provider:
-    """A provider that answers each request alike, or fails alike, and keeps the requests."""
+    """A provider that gives every request the same answer or failure, and records them."""
 
     def __init__(self, answer: httpx2.Response | type[httpx2.TransportError]) -> None:
         self.requests: list[httpx2.Request] = []
@@ -101,7 +101,7 @@ async def test_only_a_connection_that_fails_is_tried_again_and_once(
     failure: type[httpx2.TransportError],
     requests: int,
 ) -> None:
-    """A restart of the provider explains it; who is slow is not asked for twice the work."""
+    """A restart explains a broken connection; a slow provider is not given twice the work."""
     network.handler = provider = Provider(failure)
     assert_unavailable(await get(caller, "some-token"))
     assert len(provider.requests) == requests
@@ -112,7 +112,7 @@ async def test_only_a_connection_that_fails_is_tried_again_and_once(
 async def test_a_host_that_does_not_answer_is_given_up_before_the_deadline(
     caller: httpx2.AsyncClient, network: Network
 ) -> None:
-    """Else there is no time left for the next address of its name, or for a retry."""
+    """Otherwise no time is left for its next address, or for a retry."""
     network.handler = provider = Provider(httpx2.ConnectTimeout)
     assert_unavailable(await get(caller, "some-token"))
     timeout = provider.requests[0].extensions["timeout"]
@@ -122,7 +122,7 @@ async def test_a_host_that_does_not_answer_is_given_up_before_the_deadline(
 async def test_a_cookie_of_the_provider_is_not_kept(
     caller: httpx2.AsyncClient, network: Network
 ) -> None:
-    """It would tie all calls together, and an odd one would make each later call impossible."""
+    """It would tie all calls together, and a malformed one would make later calls fail."""
     cookies = [(b"set-cookie", b"plain=1"), (b"set-cookie", b"odd=\xff\xfe; Path=/")]
     content = b'{"active": true, "aud": "app"}'
     network.handler = provider = Provider(httpx2.Response(200, headers=cookies, content=content))

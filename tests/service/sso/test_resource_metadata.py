@@ -1,4 +1,4 @@
-"""Callers learn which provider the service trusts, and where that is written (RFC 9728)."""
+"""Callers find out which provider the service trusts (RFC 9728)."""
 
 import asyncio
 
@@ -65,7 +65,7 @@ async def test_those_who_wait_for_one_look_up_get_one_address_each(
 
 
 async def test_the_host_of_a_request_is_never_repeated(caller: httpx2.AsyncClient) -> None:
-    """Its caller may have written any; without PUBLIC_URL there is no document."""
+    """The caller chooses it; without PUBLIC_URL there is no document."""
     headers = {"Host": "evil.example.com", "X-Forwarded-Host": "evil.example.com"}
     answer = await caller.get("/anyone", headers=headers)
     assert answer.headers["www-authenticate"] == 'Bearer realm="api"'

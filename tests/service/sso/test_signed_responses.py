@@ -1,4 +1,4 @@
-"""An introspection response that the provider has signed (RFC 9701), and no other."""
+"""Introspection responses that the provider has signed (RFC 9701)."""
 
 from collections.abc import AsyncIterator
 
@@ -125,7 +125,7 @@ async def test_without_the_keys_it_is_an_outage_that_opens_the_breaker(
 async def test_a_signed_body_that_is_not_called_so_is_not_believed(
     caller: httpx2.AsyncClient, provider: RunningProvider, network: Network
 ) -> None:
-    """RFC 9701 §5: its type tells it from what else the provider signs."""
+    """RFC 9701 §5: the type tells it apart from other JWTs of the provider."""
 
     async def renamed(request: httpx2.Request) -> httpx2.Response:
         response = await network.forward(request)
@@ -151,7 +151,7 @@ async def test_without_an_address_of_the_keys_it_is_our_fault_and_held(
 async def test_a_signed_response_is_no_access_token(
     settings: Settings, serve: Serve, provider: RunningProvider
 ) -> None:
-    """RFC 9701 §8.1: it says of itself what it is."""
+    """RFC 9701 §8.1: its ``typ`` says what it is."""
     token = provider.sign(
         {"iss": provider.issuer, "aud": "app", "sub": "a", "iat": 1, "exp": 32_503_680_000},
         typ="token-introspection+jwt",

@@ -1,4 +1,4 @@
-"""What is remembered of a token, for how long, and who shares it."""
+"""What is cached of a token, for how long, and what concurrent requests share."""
 
 import asyncio
 import gc
@@ -10,6 +10,7 @@ import httpx2
 import pytest
 
 from app.settings import Settings
+from app.utils.sso.errors import TokenInvalid
 from app.utils.sso.introspection_schema import TokenData
 from app.utils.sso.resource_server.introspector import Introspector, Timeouts
 from app.utils.sso.resource_server.token_cache import TokenCache, cache_key
@@ -167,9 +168,28 @@ class TestItsContents:
         assert "dev" in texts, "the response is there"
         assert not [text for text in texts if token in text]
 
+    async def test_nothing_of_an_inactive_one_stands_in_it(
+        self, settings: Settings, open_service: Open, network: Network
+    ) -> None:
+        """Anybody can have that kept, and some providers repeat the token."""
+
+        async def echo(request: httpx2.Request) -> httpx2.Response:
+            if request.method == "GET":
+                return await network.forward(request)
+            said = {"active": False, "token": request.content.decode(), "iss": "canary"}
+            return httpx2.Response(200, json=said)
+
+        network.handler = echo
+        async with open_service(settings) as app:
+            introspector: Introspector = app.state.introspector
+            with pytest.raises(TokenInvalid):
+                await introspector.token_data("unknown-token", [])
+            texts = texts_in(introspector)
+        assert not [text for text in texts if "unknown-token" in text or "canary" in text]
+
 
 class TestItsSize:
-    """By the cache alone: more tokens than it holds are many requests."""
+    """These test the cache alone, because filling it with requests takes long."""
 
     @pytest.fixture
     def cache(self, settings: Settings) -> TokenCache:
@@ -203,14 +223,14 @@ class TestItsSize:
 
 
 class Held:
-    """A call of the provider that is neither late nor early: it waits until a test says so."""
+    """Holds calls to the introspection endpoint until the test releases them."""
 
     def __init__(self, network: Network) -> None:
         self._network = network
         self.asked, self.answer = asyncio.Event(), asyncio.Event()
 
     async def __call__(self, request: httpx2.Request) -> httpx2.Response:
-        """Forward what is no introspection at once, and what is when the test says so."""
+        """Forward a request; an introspection waits for ``answer``."""
         if request.method == "POST":
             self.asked.set()
             await self.answer.wait()
@@ -272,7 +292,7 @@ class TestConcurrentRequests:
     async def test_its_minute_begins_when_the_provider_is_asked(
         self, caller: httpx2.AsyncClient, provider: RunningProvider, clock: Clock, held: Held
     ) -> None:
-        """What it says may be as old as the call, and the token revoked meanwhile."""
+        """The answer may be as old as the call, and the token may be revoked since."""
         token = provider.mint()
         request = asyncio.create_task(get(caller, token))
         await held.asked.wait()
@@ -293,7 +313,7 @@ class TestConcurrentRequests:
         held: Held,
         about: str,
     ) -> None:
-        """Nor does the stop wait for the provider."""
+        """Nor does stopping wait for the provider."""
         before, patient = asyncio.all_tasks(), Timeouts(provider=600, health=600)
         async with asyncio.timeout(20), open_service(settings, timeouts=patient) as app:
             introspector: Introspector = app.state.introspector
@@ -311,7 +331,7 @@ class TestConcurrentRequests:
 
 
 class TestAnOutage:
-    """Serving older responses while the provider is down is opt-in."""
+    """Serving stale responses while the provider is down is opt-in."""
 
     @pytest.fixture
     def lenient(self, settings: Settings) -> Settings:

@@ -1,4 +1,4 @@
-"""The cache that replicas share: on a real server, with servers that are lost or lie."""
+"""The cache that replicas share: on a real server, a lost one, and one that lies."""
 
 import asyncio
 import socket
@@ -32,14 +32,14 @@ def server() -> Iterator[ValkeyServer]:
 
 @pytest.fixture
 def store(server: ValkeyServer) -> Iterator[Valkey]:
-    """A client of that server, which is empty."""
+    """A client of that server, which is emptied first."""
     with closing(Valkey(host=server.host, port=server.port)) as store:
         store.flushall()
         yield store
 
 
 def sharing(settings: Settings, port: int, **changes: object) -> Settings:
-    """Return the settings of a replica that shares what it hears."""
+    """Return the settings of a replica that shares responses."""
     url = SecretStr(f"valkey://127.0.0.1:{port}/0")
     return settings.model_copy(update={"token_cache_url": url} | changes)
 
@@ -83,7 +83,7 @@ class TestReplicas:
         provider: RunningProvider,
         clock: Clock,
     ) -> None:
-        """A replica that hears of it late keeps it for the rest of the minute, and no longer."""
+        """A replica that reads it late keeps it only for the rest of the minute."""
         token = provider.mint()
         headers = {"Authorization": f"Bearer {token}"}
         shared = sharing(settings, server.port)
@@ -107,7 +107,7 @@ class TestReplicas:
         ahead: int,
         calls: int,
     ) -> None:
-        """What is from further on is of no known age."""
+        """A response from further in the future is of unknown age."""
         shared, headers = sharing(settings, server.port), bearer()
         async with serve(shared) as one, serve(shared) as other:
             clock.ahead = ahead
@@ -138,7 +138,7 @@ class TestReplicas:
         bearer: Bearer,
         recorder: Recorder,
     ) -> None:
-        """And not as a miss beside, or the share of the hits would look too small."""
+        """It does not count as a miss, or the hit rate would look too low."""
         shared, headers = sharing(settings, server.port), bearer()
         async with serve(shared) as one, serve(shared) as other:
             for caller in (one, other, other):
@@ -154,7 +154,7 @@ class TestReplicas:
         store: Valkey,
         bearer: Bearer,
     ) -> None:
-        """With AES-GCM, two would give away what they hold, and let others be forged."""
+        """With AES-GCM, that would reveal their contents and allow forgery."""
         async with serve(sharing(settings, server.port)) as caller:
             for _ in range(5):
                 assert await accepted(caller, bearer())
@@ -163,7 +163,7 @@ class TestReplicas:
     async def test_an_inactive_token_is_not_shared(
         self, settings: Settings, serve: Serve, server: ValkeyServer, store: Valkey
     ) -> None:
-        """Anybody can send garbage, and would fill the server with it."""
+        """Anybody could fill the server with garbage."""
         async with serve(sharing(settings, server.port)) as caller:
             assert not await accepted(caller, {"Authorization": "Bearer unknown"})
         assert entries(store) == {}
@@ -197,7 +197,7 @@ class TestWhatIsKept:
         provider: RunningProvider,
         forgery: str,
     ) -> None:
-        """Who can write to the server cannot make a token good."""
+        """Write access to the server must not make a token valid."""
         good, other = provider.mint(), provider.mint()
         shared = sharing(settings, server.port)
         async with serve(shared) as caller:
@@ -277,7 +277,7 @@ class TestALostServer:
     async def test_one_that_was_lost_is_left_alone_for_a_while(
         self, settings: Settings, serve: Serve, bearer: Bearer, clock: Clock
     ) -> None:
-        """Neither asked nor told anything: each attempt could cost a request its time."""
+        """Each attempt could cost a request its time."""
         connections: list[StreamWriter] = []
 
         async def hang_up(_reader: StreamReader, writer: StreamWriter) -> None:

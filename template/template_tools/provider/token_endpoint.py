@@ -5,8 +5,8 @@ import time
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
 
+from template_tools.provider.authorization import AuthorizationCode
 from template_tools.provider.clients import Client
-from template_tools.provider.codes import AuthorizationCode
 from template_tools.provider.forms import NO_STORE, OAuthError, Parameters, read_form
 from template_tools.provider.keys import Claims
 from template_tools.provider.state import CurrentState, ProviderState
@@ -55,11 +55,11 @@ def _client_credentials(client: Client, form: Parameters, state: ProviderState) 
 
 
 def _authorization_code(client: Client, form: Parameters, state: ProviderState) -> Claims:
-    code = state.codes.get(form.require("code"))
+    # A code works once, even where this attempt fails.
+    code = state.codes.pop(form.require("code"), None)
     if code is None:
         raise OAuthError("invalid_grant", "The code is unknown or was used before.")
     code.check(client.id, form.get("redirect_uri"), form.get("code_verifier"))
-    del state.codes[code.value]
     request = TokenRequest(
         username=code.username,
         client_id=client.id,
