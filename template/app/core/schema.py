@@ -139,8 +139,8 @@ type Timestamp = Annotated[
 ]
 """A point in time with its zone, written as 2026-11-22T12:43:00Z."""
 
-type Moment = Timestamp
-"""The former name of Timestamp."""
+Moment = Timestamp
+"""The name of ``Timestamp`` in projects that are older than it."""
 
 
 def omittable() -> Any:  # noqa: ANN401 - it stands for a value of any type, as Field() does
