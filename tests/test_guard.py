@@ -254,6 +254,7 @@ CASES: list[Case] = [
         "    # Yours: uv add appends below.\n",
         "",
     ),
+    (shared.last_line_changed, "pyproject.toml", "", '["devtools"]', '["devtools", "tools"]'),
     (shared.unbounded, "pyproject.toml", "anyio", '"anyio>=4.16,<5"', '"anyio>=4.16"'),
     (shared.dependency_dropped, "pyproject.toml", "anyio", '    "anyio>=4.16,<5",\n', ""),
 ]

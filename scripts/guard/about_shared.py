@@ -41,6 +41,17 @@ def _marks(text: str) -> list[tuple[str, str]]:
 
 
 @forbidden(
+    "Teams write below its last line, and their lines would conflict with another one: leave it, "
+    "and add above it.",
+)
+def last_line_changed(change: Change) -> Iterator[Place]:
+    """The end of pyproject.toml, which has no mark of its own."""
+    ends = {it.text(_PYPROJECT).rstrip().rpartition("\n")[2] for it in (change.old, change.new)}
+    if len(ends) > 1:
+        yield Place(_PYPROJECT)
+
+
+@forbidden(
     "`uv add` keeps a sorted list sorted, and so would write among our lines: put one of them "
     "out of order.",
 )

@@ -174,15 +174,15 @@ def _rename_setting(clone: Path) -> None:
     settings = clone / "template/app/core/settings.py"
     edit(
         settings,
-        "    max_body_size: int = Field("
-        'default=1_000_000, ge=0, description="of a request, in bytes")\n',
+        "    max_body_size: int = Field(default=1_000_000, ge=0)\n"
+        '    """The largest body of a request, in bytes."""\n',
         "    request_body_limit: int = Field(\n"
         "        default=1_000_000,\n"
         "        ge=0,\n"
         "        # The second is its former name.\n"
         '        validation_alias=AliasChoices("request_body_limit", "max_body_size"),\n'
-        '        description="of a request, in bytes",\n'
-        "    )\n\n"
+        "    )\n"
+        '    """The largest body of a request, in bytes."""\n\n'
         "    @property\n"
         "    def max_body_size(self) -> int:\n"
         '        """The former name of ``request_body_limit``."""\n'

@@ -137,14 +137,16 @@ def _add_code(folder: Path) -> None:
     for path, code in CODE.items():
         _write(folder / path, code)
     settings = folder / "app" / "settings.py"
-    _replace(
-        settings,
-        '    """Everything that the environment decides about this service."""\n',
-        '    """Everything that the environment decides about Nordwind."""\n\n'
+    # The first line of its docstring is another one in each of the first releases.
+    text = settings.read_text("utf-8")
+    head, fields = re.split(r'(?<=class Settings\(CoreSettings\):\n)    """.+"""\n', text)
+    settings.write_text(
+        f'{head}    """Everything that the environment decides about Nordwind."""\n\n'
         '    nordwind_region: str = Field(default="eu", description="where Nordwind stores")\n'
-        "    nordwind_page_size: int = Field(default=50, ge=1, le=500)\n",
+        f"    nordwind_page_size: int = Field(default=50, ge=1, le=500)\n{fields}",
+        "utf-8",
     )
-    # Since 0.4.0 the seed has a field itself.
+    # From 0.4.0 to 0.6.0 the seed has such a field itself.
     if "from pydantic import Field\n" not in settings.read_text("utf-8"):
         _replace(
             settings,

@@ -155,8 +155,10 @@ class DatabaseSettings(BaseSettings):
 
     environment: Literal["development", "test", "production"] = "production"
     """What the service runs for; production has stricter rules."""
-    database_url: Annotated[DatabaseUrl, NoDecode]
-    """The database, as postgresql://user:password@host:5432/database."""
+    # As it was in older releases: teams have edited the line below it.
+    database_url: Annotated[DatabaseUrl, NoDecode] = Field(
+        description="The database, as postgresql://user:password@host:5432/database.",
+    )
     database_pool_size: int = Field(default=10, ge=1, le=1000)
     database_pool_timeout: float = Field(default=2, gt=0, le=60)
     database_connect_timeout: float = Field(default=3, gt=0, le=60)
