@@ -14,9 +14,9 @@ from sqlmodel import SQLModel
 import app.database.model  # noqa: F401 - fills the metadata
 from app.core.errors import DatabaseUnavailable
 from app.core.settings import MigrationSettings, load_settings
-from app.database.migration import MigrationError, Migrator
 from app.database.session import create_engine
 from migrations.autogenerate import complete_revision, render_item
+from migrations.migrator import MigrationError, Migrator
 
 
 def configure(connection: Connection | None, /, **options: Any) -> None:  # noqa: ANN401

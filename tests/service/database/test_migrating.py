@@ -154,7 +154,7 @@ class TestTogether:
 class TestBesideTheService:
     @pytest.fixture(autouse=True)
     def short_pauses(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("app.database.migration._LONGEST_PAUSE", 0.05)
+        monkeypatch.setattr("migrations.migrator._LONGEST_PAUSE", 0.05)
 
     async def test_nobody_waits_for_longer_than_the_lock_timeout(
         self, history: History, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
