@@ -102,7 +102,7 @@ TEST = '''"""The invoice resource, as its callers see it."""
 
 import httpx2
 
-from devtools.pytest_plugin import Bearer
+from template_tools.pytest_plugin import Bearer
 
 
 async def test_a_customer_is_stored(client: httpx2.AsyncClient, bearer: Bearer) -> None:
@@ -146,5 +146,5 @@ def test_a_team_begins_with_a_resource_of_its_own(
         assert done.returncode == 0, output(done)
     (written,) = (folder / "migrations" / "versions").glob("*.py")
     assert "sqlmodel" not in written.read_text("utf-8")
-    done = project.poe("test", "--ignore=tests/devtools")
+    done = project.poe("test")
     assert done.returncode == 0, output(done)

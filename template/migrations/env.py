@@ -14,9 +14,9 @@ from sqlmodel import SQLModel
 import app.database.model  # noqa: F401 - fills the metadata
 from app.core.errors import DatabaseUnavailable
 from app.core.settings import MigrationSettings, load_settings
-from app.database.migration import MigrationError, Migrator, plan_once
 from app.database.session import create_engine
 from migrations.autogenerate import complete_revision, render_item
+from migrations.migrator import MigrationError, Migrator
 
 
 def configure(connection: Connection | None, /, **options: Any) -> None:  # noqa: ANN401
@@ -54,14 +54,14 @@ async def migrate() -> None:
     try:
         async with engine.connect() as connection:
             migrator = Migrator(connection, settings, SQLModel.metadata)
-            # Alembic's options name the command's plan; it is wrapped by configuring them again.
+            # The first call makes the command's plan known, which the second one replaces.
             await connection.run_sync(configure)
             options = context.get_context().opts
             await connection.run_sync(
                 partial(
                     configure,
-                    fn=plan_once(options["fn"]),
-                    on_version_apply=migrator.on_version_apply,
+                    fn=migrator.plan_once(options["fn"]),
+                    on_version_apply=migrator.refuse_invalid_indexes,
                 )
             )
             # `alembic current` only reads, and need not wait for a process that migrates.

@@ -270,8 +270,7 @@ async def _answer_validation_error(request: Request, error: Exception) -> Respon
     """Name the location and type of each error, and not the input, which may be a password."""
     assert isinstance(error, RequestValidationError)  # noqa: S101
     errors: list[JsonValue] = [
-        {"location": [_encodable(part) for part in problem["loc"]], "type": problem["type"]}
-        for problem in error.errors()
+        {"location": [*problem["loc"]], "type": problem["type"]} for problem in error.errors()
     ]
     detail = "The request is invalid."
     if not _is_json(request) and any(problem["loc"] == ("body",) for problem in error.errors()):
@@ -306,8 +305,3 @@ def _summary(error: Exception) -> str:
     cause = getattr(error, "orig", None)
     reason = getattr(cause, "sqlstate", None) or ("" if cause is None else type(cause).__name__)
     return f"{type(error).__name__} {reason}".rstrip()
-
-
-def _encodable(part: str | int) -> str | int:
-    # A member name that the caller made up may contain a lone surrogate, which UTF-8 cannot encode.
-    return part if isinstance(part, int) else part.encode("utf-8", "replace").decode()

@@ -218,9 +218,9 @@ DbSession = Annotated[AsyncSession, Depends(get_session, scope="function")]
 async def get_read_session(connection: HTTPConnection) -> AsyncGenerator[AsyncSession]:
     """Open the session of a request that only reads: on the replica, if there is one.
 
-    A replica lags behind. A route that must see what the caller's previous request wrote takes
-    ``DbSession``. Declare a ``ReadSession`` after the caller's token, because a session on a
-    replica holds its connection from the start.
+    A replica lags behind: a route that must see what the same request, or the caller's previous
+    one, wrote takes ``DbSession``. Declare a ``ReadSession`` after the caller's token, because a
+    session on a replica holds its connection from the start.
     """
     database: Database = connection.app.state.database
     async with database.reading() as session:

@@ -98,7 +98,7 @@ def _values(fields: Sequence[Field]) -> dict[str, str]:
         "examples": _lines(field.example() for field in given),
         "first": given[0].name,
         "conflicts": ", ".join(_conflicts(fields)),
-        "filterable": _quoted(field for field in given if field.is_filterable),
+        "queries": ", ".join(_query(field) for field in given if field.is_filterable),
         "own_kind": _quoted(field for field in fields if field.refers_to_own_kind),
     }
 
@@ -111,12 +111,10 @@ def _relations(fields: Sequence[Field], models: Models) -> dict[str, str]:
             parent = models.of_table(field.refers_to)
             assert parent is not None  # noqa: S101 - the field was made from it
             needed |= dict.fromkeys(models.with_ancestors(parent))
-    rows = [
-        f"session.add_all([{row_maker(model)} for number in range(10)])\nawait session.flush()"
-        for model in needed
-    ]
+    rows = (f"session.add_all({row_maker(model)} for number in range(10))" for model in needed)
     return {
-        "referred_rows": _lines(rows),
+        # Without the flush, the rows of one table might be inserted before those they refer to.
+        "referred_rows": "\nawait session.flush()\n".join(rows),
         "imports_of_relations": _lines(line for model in needed for line in imports(model)),
     }
 
@@ -128,6 +126,10 @@ def _conflicts(fields: Sequence[Field]) -> Iterator[str]:
             yield f'{{"{field.name}": example(1)["{field.name}"]}}'
         if field.refers_to:
             yield f'{{"{field.name}": str(uuid4())}}'
+
+
+def _query(field: Field) -> str:
+    return f'{{"{field.name}": rows[1]["{field.name}"]}}'
 
 
 def _lines(texts: Iterable[str]) -> str:

@@ -179,8 +179,6 @@ def operation_probes(method: str, path: str) -> Iterator[Probe]:
         yield Probe(f"as {kind}", method, concrete, NOT_A_BUG, body, sent)
     for query in ("limit=-1", "limit=" + "9" * 30, "a=%00", "%ff=%ff", "cursor=%ed%a0%80"):
         yield Probe(query[:20], method, concrete, NOT_A_BUG, query=query)
-    for header in ODD_HEADERS if method == "GET" else ():
-        yield Probe(f"with {header!r:.50}", method, concrete, NOT_A_BUG, headers=(header,))
 
 
 def fill(path: str, key: str) -> str:

@@ -178,6 +178,8 @@ def test_what_is_no_address_is_refused(email: str) -> None:
         ("moment", '"0001-01-01T00:00:00+14:00"'),
         ("moment", '"9999-12-31T23:59:59-14:00"'),
         ("moment", '"9999-12-31T23:59:59.999999Z"'),
+        ("moment", '"9999-12-30T00:00:01Z"'),
+        ("moment", '"0001-01-01T23:59:59Z"'),
     ],
 )
 def test_a_value_that_a_column_or_a_reader_would_misunderstand_is_refused(
@@ -206,6 +208,7 @@ def test_a_value_that_a_column_or_a_reader_would_misunderstand_is_refused(
         ("moment", '"2026-11-22T12:43:00.123456+05:30"'),
         ("moment", '"2026-11-22t12:43:00z"'),
         ("moment", '"0001-01-02T00:00:00Z"'),
+        ("moment", '"9999-12-30T00:00:00Z"'),
     ],
 )
 def test_a_value_at_the_end_of_its_range_is_accepted(member: str, value: str) -> None:

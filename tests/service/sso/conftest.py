@@ -1,5 +1,6 @@
 """A service with a few protected routes, so that these tests need none of the service's own."""
 
+import asyncio
 import base64
 import logging
 import time
@@ -66,6 +67,21 @@ class Network(httpx2.AsyncBaseTransport):
         # A response that is made of its content has been read already.
         stream = httpx2.ByteStream(response.content)
         return httpx2.Response(response.status_code, headers=response.headers, stream=stream)
+
+
+class Hanging:
+    """A handler of a network on which requests to some path are never answered."""
+
+    def __init__(self, network: Network, path: str) -> None:
+        self.asked = asyncio.Event()
+        self._network, self._path = network, path
+
+    async def __call__(self, request: httpx2.Request) -> httpx2.Response:
+        """Forward a request to another path."""
+        if self._path in request.url.path:
+            self.asked.set()
+            await asyncio.Event().wait()
+        return await self._network.forward(request)
 
 
 class Clock:

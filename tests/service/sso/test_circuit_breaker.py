@@ -81,7 +81,7 @@ class TestTheBreaker:
         await fail(caller, provider, 5)
         provider.faults = Faults()
         calls = provider.introspection_calls
-        for wait, seconds in ((0, 5), (4, 1)):
+        for wait, seconds in ((0, 5), (3.5, 2), (1, 1)):
             clock.ahead += wait
             response = await get(caller, provider.mint())
             assert_unavailable(response)
@@ -225,6 +225,32 @@ class TestCallsAtOnce:
         assert (await calls["answered-token"]).status_code == 200
         assert_unavailable(await get(caller, "third-token"))
         assert recorder["sso.breaker.state"].amounts[-1] == 1
+
+    async def test_a_late_answer_does_not_give_a_canary_that_fails_four_more_tries(
+        self, caller: httpx2.AsyncClient, network: Network, clock: Clock
+    ) -> None:
+        late = Replies("late-token")
+        calls = 0
+
+        async def answer(request: httpx2.Request) -> httpx2.Response:
+            nonlocal calls
+            calls += 1
+            return await late(request) if token_of(request) in late else httpx2.Response(500)
+
+        network.handler = answer
+        early = asyncio.create_task(get(caller, "late-token"))
+        await late.all_asked.wait()
+        for number in range(5):
+            assert_unavailable(await get(caller, f"some-token-{number}"))
+        response = httpx2.Response(200, json={"active": True, "aud": "app"})
+        late["late-token"].set_result(response)
+        assert (await early).status_code == 200
+
+        clock.ahead += 6
+        calls = 0
+        for number in range(5):
+            assert_unavailable(await get(caller, f"other-token-{number}"))
+        assert calls == 1
 
 
 class TestTheLog:

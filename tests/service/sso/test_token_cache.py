@@ -394,6 +394,18 @@ class TestAnOutage:
             clock.ahead = 91
             assert_unavailable(await get(caller, token))
 
+    async def test_not_one_from_before_the_clock_was_set_back(
+        self, lenient: Settings, serve: Serve, provider: RunningProvider, clock: Clock
+    ) -> None:
+        """Its age is unknown."""
+        token = provider.mint(expires_in=86400)
+        async with serve(lenient) as caller:
+            clock.ahead = 7200
+            assert (await get(caller, token)).status_code == 200
+            provider.faults = Faults(status=503)
+            clock.ahead = 0
+            assert_unavailable(await get(caller, token))
+
     async def test_not_where_the_provider_refuses_us(
         self,
         lenient: Settings,

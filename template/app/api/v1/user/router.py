@@ -34,7 +34,7 @@ async def read_me(token: CurrentToken, user: OptionalUser) -> Me:
 
 @router.get("/")
 async def list_users(
-    query: Annotated[UserQuery, Query()], _reader: UserReader, session: ReadSession
+    _reader: UserReader, query: Annotated[UserQuery, Query()], session: ReadSession
 ) -> Page[UserRead]:
     """List users, the oldest first."""
     return Page[UserRead].of(await service.list_users(session, query))
@@ -42,7 +42,7 @@ async def list_users(
 
 @router.post("/", status_code=status.HTTP_201_CREATED)
 async def create_user(
-    data: UserCreate, _writer: UserWriter, session: DbSession, response: Response
+    _writer: UserWriter, data: UserCreate, session: DbSession, response: Response
 ) -> UserRead:
     """Create a user."""
     user = await service.create_user(session, data)
@@ -52,7 +52,7 @@ async def create_user(
 
 @router.get("/{user_id:uuid}")
 async def read_user(
-    user_id: UUID, _reader: UserReader, session: DbSession, response: Response
+    _reader: UserReader, user_id: UUID, session: DbSession, response: Response
 ) -> UserRead:
     """Return a user, with the ETag that an update requires."""
     user = await service.read_user(session, user_id)
@@ -62,10 +62,10 @@ async def read_user(
 
 @router.patch("/{user_id:uuid}")
 async def update_user(
+    _writer: UserWriter,
     user_id: UUID,
     data: UserUpdate,
     if_match: IfMatch,
-    _writer: UserWriter,
     session: DbSession,
     response: Response,
 ) -> UserRead:
@@ -77,7 +77,7 @@ async def update_user(
 
 @router.delete("/{user_id:uuid}", status_code=status.HTTP_204_NO_CONTENT)
 async def delete_user(
-    user_id: UUID, if_match: OptionalIfMatch, _writer: UserWriter, session: DbSession
+    _writer: UserWriter, user_id: UUID, if_match: OptionalIfMatch, session: DbSession
 ) -> None:
     """Delete a user; with If-Match, only in that state."""
     await service.delete_user(session, user_id, if_match)

@@ -1,4 +1,4 @@
-"""Whether the provider may be asked now, and whose fault it is when it fails."""
+"""Whether the provider may be called, and whether the token is to blame for a failure."""
 
 import logging
 import math
@@ -41,10 +41,7 @@ class CircuitBreaker:
     A failure is blamed on the token or on the provider by a canary: a random text, which a healthy
     provider calls inactive. Five failures of the provider open the breaker, and a canary closes it.
 
-    Args:
-        introspect: Asks the provider about a token; raises ``ProviderError``.
-        clock: Decides for how long calls are held back.
-        distrustful: Send a canary first, and refuse a provider that calls it active.
+    If it is ``distrustful``, it sends a canary first, and refuses a provider that calls it active.
     """
 
     def __init__(
@@ -100,7 +97,7 @@ class CircuitBreaker:
         return data
 
     async def probe(self) -> None:
-        """Return if the provider is healthy, by its answer about a canary; else raise its error."""
+        """Return if the provider answers a canary as it should; otherwise raise its error."""
         self._raise_while_held()
         try:
             await self._canary.run(None, self._send_canary)
@@ -147,7 +144,7 @@ class CircuitBreaker:
     def _raise_while_held(self) -> None:
         left = math.ceil(self._held_until - self._clock.monotonic())
         if left <= 0:
-            # The time is over, and this call finds out how the provider is.
+            # The hold has expired, and this call shows whether the provider has recovered.
             return
         if self._state is State.MISCONFIGURED:
             raise ProviderConfigurationError("no calls are made", retry_after=left)

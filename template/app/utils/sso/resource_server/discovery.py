@@ -14,6 +14,7 @@ from app.utils.sso.resource_server.clock import Clock
 from app.utils.sso.resource_server.provider_client import ProviderClient
 from app.utils.sso.resource_server.provider_errors import (
     ProviderConfigurationError,
+    ProviderError,
     ProviderUnreachable,
 )
 from app.utils.sso.resource_server.rate_limited_log import RateLimitedLog
@@ -103,7 +104,7 @@ class Discovery:
         try:
             async with self._provider.deadline():
                 self._endpoint = await self._look_up()
-        except (ProviderUnreachable, ProviderConfigurationError) as error:
+        except ProviderError as error:
             if self._endpoint is None:
                 raise
             self._renew_at = self._clock.monotonic() + _RETRY_SECONDS

@@ -1,4 +1,4 @@
-"""Finding out about a token: from the cache, from the provider, or from its signature."""
+"""Looking a token up: in the cache, at the provider, or by its signature."""
 
 import asyncio
 import logging
@@ -41,7 +41,7 @@ _HEALTH_KNOWN_SECONDS = 30
 
 
 class ProviderHealth(StrEnum):
-    """How the identity provider is, as far as this process knows."""
+    """The state of the identity provider, as far as this process knows."""
 
     OK = "ok"
     UNAVAILABLE = "unavailable"
@@ -61,14 +61,9 @@ _USUAL_TIMEOUTS = Timeouts()
 
 
 class Introspector:
-    """Answers what is known about a token, and finds it out.
+    """Looks tokens up, as ``SSO_MODE`` says, and keeps what it has found out about them.
 
-    Args:
-        client: For the calls to the provider.
-        settings: Among them ``SSO_MODE``, which decides what those calls are.
-        shared_cache: What replicas share, if anything.
-        clock: The time by which tokens and cached responses expire.
-        timeouts: How long a call may take.
+    By ``clock``, tokens and cached responses expire; ``timeouts`` are real time.
     """
 
     def __init__(
@@ -100,10 +95,10 @@ class Introspector:
         self._answered_at = float("-inf")
 
     async def token_data(self, token: str, required_scopes: list[str]) -> TokenData:
-        """Return what is known about a token that is good for this service.
+        """Return the data of a token that is valid for this service.
 
         Raises:
-            TokenInvalid: It is not good.
+            TokenInvalid: It is not.
             ScopeInsufficient: It lacks one of ``required_scopes``.
             ProviderError: It cannot be checked now, or not with these settings.
         """
@@ -121,7 +116,7 @@ class Introspector:
         return known.data
 
     async def health(self) -> ProviderHealth:
-        """Return how the provider is; it is asked unless it has answered within half a minute."""
+        """Return the state of the provider, by an answer of the last half minute or a new one."""
         answered_lately = self._clock.monotonic() - self._answered_at < _HEALTH_KNOWN_SECONDS
         if answered_lately and self._breaker.state is State.CLOSED:
             return ProviderHealth.OK
@@ -192,14 +187,14 @@ class Introspector:
 
     async def _check(self, token: str) -> Token:
         """Ask the provider about the token, or verify it, or both."""
-        # What the provider says may be as old as the call.
+        # Taken before the call, because the token may be revoked while the response is on its way.
         checked_at = self._clock.time()
         if self._settings.sso_mode == "introspect":
             data, jwt = await self._breaker.introspect(token), read_unverified_jwt(token)
         else:
             data, jwt = await self._verifier.verify_access_token(token)
         if self._settings.sso_mode == "both":
-            # What is signed must be good by itself: the response adds to it, and excuses nothing.
+            # The signed claims must be valid by themselves: the response cannot correct them.
             self._validator.validate(self._validator.read(data, jwt, checked_at), [])
             data = self._merge(data, await self._breaker.introspect(token))
         self._answered_at = self._clock.monotonic()

@@ -10,10 +10,7 @@ from app.core.settings import CoreSettings
 from app.utils.sso.resource_server.clock import Clock
 from app.utils.sso.resource_server.discovery import Discovery
 from app.utils.sso.resource_server.provider_client import ProviderClient
-from app.utils.sso.resource_server.provider_errors import (
-    ProviderConfigurationError,
-    ProviderUnreachable,
-)
+from app.utils.sso.resource_server.provider_errors import ProviderError, ProviderUnreachable
 from app.utils.sso.resource_server.rate_limited_log import RateLimitedLog
 from app.utils.sso.resource_server.single_flight import SingleFlight
 from app.utils.sso.resource_server.strict_json import parse_object
@@ -48,7 +45,7 @@ class JwksClient:
         self._keys: dict[tuple[int, str], jwt.PyJWK | None] = {}
         self._fetched_at = float("-inf")
         self._tried_at = float("-inf")
-        self._error: ProviderUnreachable | ProviderConfigurationError | None = None
+        self._error: ProviderError | None = None
 
     async def keys_for(self, algorithm: str, key_id: object) -> list[jwt.PyJWK]:
         """Return the keys that a JWT with this ``alg`` and ``kid`` may be signed with.
@@ -121,7 +118,7 @@ class JwksClient:
             if not documents:
                 # The earlier keys are withdrawn, but a token is not to blame for that.
                 raise ProviderUnreachable("200 with an empty set of keys")
-        except (ProviderUnreachable, ProviderConfigurationError) as error:
+        except ProviderError as error:
             self._error = error
             self._log.error("The identity provider's keys cannot be fetched: %s", error)
         else:

@@ -1,4 +1,4 @@
-"""What an operator sees of the tokens.
+"""The metrics of the token checks.
 
 The instruments are OpenTelemetry's, and cost next to nothing where the service sets up no SDK.
 """

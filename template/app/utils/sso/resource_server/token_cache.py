@@ -81,7 +81,7 @@ class TokenCache:
         if not token.data.active:
             self._active.pop(key, None)
             self._inactive[key] = token
-        elif self._kept_seconds:
+        else:
             self._active[key] = token
 
     def evict(self, key: bytes) -> None:

@@ -1,4 +1,4 @@
-"""Whether a token that the provider calls active is meant for this service, now."""
+"""Whether a token is valid for this service, now, whatever the provider says of it."""
 
 import logging
 from collections.abc import Sequence
@@ -56,13 +56,13 @@ class Token:
     def serves(self, seconds: float, now: float) -> bool:
         """Whether the response is at most ``seconds`` old, and the token has not expired.
 
-        A response of the future is of no known age: the clock was set back.
+        The age of a response from the future is unknown: the clock was set back.
         """
         return self.checked_at - _CLOCK_SKEW_SECONDS <= now < self.serves_until(seconds)
 
 
 class TokenValidator:
-    """Decides whether a token is good for this service."""
+    """Decides whether a token is valid for this service."""
 
     def __init__(self, settings: CoreSettings, clock: Clock) -> None:
         self._settings = settings
@@ -70,9 +70,12 @@ class TokenValidator:
         self._log = RateLimitedLog(logger, clock)
 
     def read(self, data: TokenData, jwt: Jwt | None, checked_at: float) -> Token:
-        """Return the token that ``data`` describe, or ``jwt``, which need not be verified."""
+        """Return the token, from its data and from its JWT, which need not be verified.
+
+        What the JWT says can be a reason to refuse the token, and never one to accept it.
+        """
         if not data.active:
-            # Nothing else of a response counts then, nor should it be kept.
+            # The rest of the response means nothing, and must not be kept.
             data = TokenData(active=False)
         extra = data.model_extra or {}
         # All of them count: a refresh token may have the token_type Bearer and the typ Refresh.
@@ -95,13 +98,13 @@ class TokenValidator:
         )
 
     def validate(self, token: Token, required_scopes: Sequence[str]) -> None:
-        """Return if the token is good now, for a request that needs ``required_scopes``.
+        """Return if the token is valid now, for a request that needs ``required_scopes``.
 
         Raises:
             TokenNotInForce: It is expired or not yet valid.
             TokenInvalid: It is inactive, bound to a key, of another kind, from another issuer, or
                 for another audience.
-            ScopeInsufficient: It is good, but lacks one of the scopes.
+            ScopeInsufficient: It is valid, but lacks one of the scopes.
         """
         if token.why_inactive is not None:
             level, why = token.why_inactive

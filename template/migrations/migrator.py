@@ -99,6 +99,26 @@ class Migrator:
         await self._connection.commit()
         return bool(result.scalar_one())
 
+    def plan_once(self, plan: Plan) -> Plan:
+        """Make Alembic's plan continue, when it is run again, with the revisions that are left.
+
+        Planned anew after one of two revisions, ``downgrade -2`` would take back two more.
+        """
+        steps: deque[RevisionStep] | None = None
+
+        def remaining(heads: tuple[str, ...], context: MigrationContext) -> Iterator[RevisionStep]:
+            nonlocal steps
+            if steps is None:
+                _refuse_unknown(heads, context)
+                steps = deque(plan(heads, context))
+            while steps:
+                self._is_partly_committed = False
+                yield steps[0]
+                # Alembic has committed a revision by the time that it asks for the next one.
+                steps.popleft()
+
+        return remaining
+
     async def run(self, run_migrations: Callable[[], None]) -> None:
         """Run the migrations; roll back and retry a revision that could not get a lock.
 
@@ -128,9 +148,9 @@ class Migrator:
                     raise
                 if waited > self._wait_timeout:
                     raise MigrationError(
-                        f"The last revision named above got no lock in {waited:.0f} s "
-                        "(MIGRATION_WAIT_TIMEOUT); pg_stat_activity shows the long transactions. "
-                        "The revisions before it are applied. Run the migrations again."
+                        f"Gave up after waiting {waited:.0f} s for locks (MIGRATION_WAIT_TIMEOUT). "
+                        "pg_stat_activity shows the long transactions that hold them. The "
+                        "revisions so far are applied; run the migrations again."
                     ) from error
             pause = min(1 + waited, _LONGEST_PAUSE)
             waited += self._lock_timeout + pause
@@ -149,7 +169,7 @@ class Migrator:
         cursor.execute(f"SET LOCAL lock_timeout = {max(1, round(self._lock_timeout * 1000))}")
         cursor.close()
 
-    def on_version_apply(self, ctx: MigrationContext, **_: object) -> None:
+    def refuse_invalid_indexes(self, ctx: MigrationContext, **_: object) -> None:
         """Keep a revision from counting as applied while an index of our tables is invalid.
 
         CREATE INDEX CONCURRENTLY leaves an invalid index behind when it fails: each write pays
@@ -161,27 +181,6 @@ class Migrator:
         assert ctx.connection is not None  # noqa: S101 - only offline mode has no connection
         if invalid := _invalid_indexes(ctx.connection, self._metadata):
             raise MigrationError(_mend(invalid))
-        self._is_partly_committed = False
-
-
-def plan_once(plan: Plan) -> Plan:
-    """Make Alembic's plan continue, when it is run again, with the revisions that are left.
-
-    Planned anew after one of two revisions, ``downgrade -2`` would take back two more.
-    """
-    steps: deque[RevisionStep] | None = None
-
-    def remaining(heads: tuple[str, ...], context: MigrationContext) -> Iterator[RevisionStep]:
-        nonlocal steps
-        if steps is None:
-            _refuse_unknown(heads, context)
-            steps = deque(plan(heads, context))
-        while steps:
-            yield steps[0]
-            # Alembic has committed a revision by the time that it asks for the next one.
-            steps.popleft()
-
-    return remaining
 
 
 def _refuse_unknown(heads: tuple[str, ...], context: MigrationContext) -> None:
