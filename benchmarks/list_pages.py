@@ -21,9 +21,9 @@ from sqlmodel import func, select
 from app.core.pagination import PageQuery
 from app.core.settings import DatabaseSettings
 from app.database.model.user import User
-from app.database.rows import list_rows
+from app.database.queries import list_rows
 from app.database.session import Database, open_database
-from devtools.test_database import open_test_databases
+from template_tools.test_database import open_test_databases
 
 _ROWS = 1_000_000
 _ROUNDS = 200

@@ -131,12 +131,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add the options that rewrite the manifests and the tables of the documentation."""
-    parser.addoption(
-        "--update-manifests",
-        action="store_true",
-        help="rewrite tests/manifests/ instead of comparing with it",
-    )
+    """Add the options that write the tables of the documentation."""
     parser.addoption(
         "--write-update-table",
         action="store_true",

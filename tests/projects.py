@@ -173,7 +173,7 @@ class Project:
     def database_folder(self) -> Path:
         """Return the folder of the project's databases, which root keeps elsewhere."""
         code = (
-            "from pathlib import Path; from devtools.postgres.folders import state_folder; "
+            "from pathlib import Path; from template_tools.postgres.folders import state_folder; "
             "print(state_folder(Path.cwd(), 'dev').parent)"
         )
         return Path(succeed(self.program("python"), "-c", code, cwd=self.folder).strip())

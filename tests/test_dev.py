@@ -53,7 +53,7 @@ class Running:
     def ports(self) -> list[int]:
         """Return every port that was opened: the service's, the provider's, the database's."""
         state = json.loads((self.project.folder / ".dev" / "provider.json").read_text())
-        done = self.project.tool("python", "-m", "devtools.postgres", "url")
+        done = self.project.tool("python", "-m", "template_tools.postgres", "url")
         assert done.returncode == 0, output(done)
         urls = (state["issuer"], done.stdout)
         found = [re.search(r":(\d{4,5})\b(?!.*@)", url) for url in urls]
@@ -216,7 +216,7 @@ class TestWhenItEnds:
             (dev,) = [
                 process
                 for process, command in processes_of(project.folder).items()
-                if re.match(r"\S*python\S* -m devtools\.dev ", command)
+                if re.match(r"\S*python\S* -m template_tools\.dev ", command)
             ]
             os.kill(dev, signal.SIGKILL)
             assert_gone(service, ports, KILL_SECONDS)
@@ -231,8 +231,8 @@ def configured(
     folder = tmp_path_factory.mktemp("plain")
     (port,) = free_ports(1)
     python = project.program("python")
-    database = (python, "-m", "devtools.postgres", "run", "--", "sleep", "600")
-    provider = (python, "-m", "devtools.provider", "--port", str(port), "--state-file")
+    database = (python, "-m", "template_tools.postgres", "run", "--", "sleep", "600")
+    provider = (python, "-m", "template_tools.provider", "--port", str(port), "--state-file")
     state_file = folder / "provider.json"
     with (
         running(project, *database, port=0, log=folder / "database.log") as held,
@@ -241,7 +241,7 @@ def configured(
         ) as provider_process,
     ):
         wait_until(state_file.exists, START_SECONDS, provider_process.said)
-        url = ("python", "-m", "devtools.postgres", "url")
+        url = ("python", "-m", "template_tools.postgres", "url")
         wait_until(lambda: project.tool(*url).returncode == 0, START_SECONDS, held.said)
         # `run` creates the database after it has started the server.
         wait_until(
@@ -262,7 +262,7 @@ def configured(
 
 
 class TestThePlainCommands:
-    """With a .env that names a database and a provider, nothing of devtools is needed."""
+    """With a .env that names a database and a provider, none of the tools is needed."""
 
     def test_alembic_goes_up_down_and_up_again(self, configured: Project) -> None:
         for command in (["upgrade", "head"], ["downgrade", "-1"], ["upgrade", "head"], ["check"]):

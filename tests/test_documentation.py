@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from scripts.questions import tables, with_table
 from tests.projects import REPOSITORY, TEMPLATE, Project, output, tracked_files
 from tests.test_copier_yml import QUESTIONS
 
@@ -22,9 +23,11 @@ def text(name: str) -> str:
     return path.read_text("utf-8")
 
 
-def test_each_question_has_a_row_and_each_row_a_question() -> None:
-    rows = re.findall(r"^\| *`(\w+)`", text("docs/questions.md"), re.MULTILINE)
-    assert sorted(rows) == sorted(QUESTIONS)
+@pytest.mark.parametrize("page", ["README.md", "docs/questions.md"])
+def test_the_table_of_questions_is_the_one_that_copier_yml_makes(page: str) -> None:
+    table = tables(text("copier.yml"))[page]
+    assert re.findall(r"^\| `(\w+)`", table, re.MULTILINE) == [*QUESTIONS]
+    assert text(page) == with_table(text(page), table), "run: uv run poe questions"
 
 
 def test_the_row_of_a_secret_says_that_it_reaches_env_alone() -> None:
@@ -59,16 +62,70 @@ _HISTORY = ("CHANGELOG.md", "docs/decisions/")
 _EXAMPLES = ("invoice", "app/core/sku.py")
 
 
-def test_every_path_that_is_named_is_one_of_the_template_or_of_its_tests() -> None:
+def shipped_paths() -> set[str]:
+    """Return every file and folder of the template, as a project receives them."""
     shipped = {path.as_posix().removesuffix(".jinja") for path in tracked_files(TEMPLATE)}
-    shipped |= {parent.as_posix() for name in shipped for parent in Path(name).parents}
+    return shipped | {parent.as_posix() for name in shipped for parent in Path(name).parents}
+
+
+def test_every_path_that_is_named_is_one_of_the_template_or_of_its_tests() -> None:
+    shipped = shipped_paths()
     for path in tracked_files(REPOSITORY):
         if path.suffixes[:1] != [".md"] or path.as_posix().startswith(_HISTORY):
             continue
         content = (REPOSITORY / path).read_text("utf-8")
-        for name in re.findall(r"`((?:app|devtools|migrations|tests|\.github)/[^`\s]*)`", content):
+        for name in re.findall(
+            r"`((?:app|template_tools|migrations|tests|\.github)/[^`\s]*)`", content
+        ):
             known = name.rstrip("/") in shipped or (REPOSITORY / name).exists()
             assert known or any(example in name for example in _EXAMPLES), f"{path}: {name}"
+
+
+def paths_of_the_tree() -> list[str]:
+    """Return the paths of the tree in ``docs/layout.md``, which indents each level by two."""
+    (tree,) = re.findall(r"^```text\n(.+?)^```", text("docs/layout.md"), re.MULTILINE | re.DOTALL)
+    paths: list[str] = []
+    folders: list[str] = []
+    for line in tree.splitlines():
+        name = line.split()[0]
+        del folders[(len(line) - len(line.lstrip())) // 2 :]
+        paths.append("".join([*folders, name]).rstrip("/"))
+        if name.endswith("/"):
+            folders.append(name)
+    return paths
+
+
+def test_the_tree_of_the_layout_page_is_that_of_a_project() -> None:
+    """It may leave files out, but shows every package of the application."""
+    shown = paths_of_the_tree()
+    shipped = shipped_paths()
+    assert [path for path in shown if path not in shipped] == []
+    packages = {path.rpartition("/")[0] for path in shipped if path.endswith("/__init__.py")}
+    assert {path for path in packages if path.startswith("app/")} <= set(shown)
+
+
+def constants() -> str:
+    """Return every string of the application's code; an f-string is the parts between values."""
+    trees = [ast.parse(path.read_text("utf-8")) for path in (TEMPLATE / "app").rglob("*.py")]
+    return "\n".join(
+        node.value
+        for tree in trees
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+    )
+
+
+def test_every_message_that_the_recipes_quote_is_written_by_the_service() -> None:
+    """Operators search for these words."""
+    recipes = text("docs/sso.md").partition("## Recipes")[2]
+    prose = re.sub(r"^```.+?^```|`.+?`|\*.+?\*", "", recipes, flags=re.MULTILINE | re.DOTALL)
+    quoted = [it for it in re.findall(r'"([^"\n]+)"', prose) if " " in it]
+    code = constants()
+    assert len(quoted) > 10
+    for message in quoted:
+        # The code fills these two in.
+        parts = re.split(r"\(401\): |SSO_INTROSPECTION_URL ", message)
+        assert [part for part in parts if part.strip() not in code] == [], message
 
 
 @pytest.mark.parametrize(
@@ -140,7 +197,7 @@ def rows_of_metrics() -> dict[str, tuple[str, str]]:
 def test_the_metrics_that_an_operator_reads_of_are_made() -> None:
     """Dashboards and alerts are built on their names, kinds and units."""
     made = {}
-    for node in ast.walk(ast.parse((_SSO / "metrics.py").read_text("utf-8"))):
+    for node in ast.walk(ast.parse((_SSO / "resource_server" / "metrics.py").read_text("utf-8"))):
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
             unit = [", s" for keyword in node.keywords if ast.unparse(keyword) == "unit='s'"]
             kind = "".join([_KINDS[node.func.attr], *unit])
@@ -148,15 +205,43 @@ def test_the_metrics_that_an_operator_reads_of_are_made() -> None:
     assert made == {name: kind for name, (kind, _) in rows_of_metrics().items()}
 
 
+def strings(node: ast.AST) -> set[str]:
+    """Return the string constants of a piece of code."""
+    found = [it.value for it in ast.walk(node) if isinstance(it, ast.Constant)]
+    return {value for value in found if isinstance(value, str)}
+
+
+def values_given(code: ast.Module, name: str) -> set[str]:
+    """Return the strings given to a metric's attribute, or to what is called like it.
+
+    That is a key of a dictionary, a variable, or a parameter of a function of the same module.
+    """
+    given: set[str] = set()
+    positions = {
+        node.name: [it.arg for it in node.args.args].index(name)
+        for node in ast.walk(code)
+        if isinstance(node, ast.FunctionDef) and name in [it.arg for it in node.args.args]
+    }
+    for node in ast.walk(code):
+        match node:
+            case ast.Dict(keys=[ast.Constant(value=key)], values=[value]) if key == name:
+                given |= strings(value)
+            case ast.Assign(targets=[ast.Name(id=target)], value=value) if target == name:
+                given |= strings(value)
+            case ast.Call(func=ast.Name(id=function), args=arguments) if function in positions:
+                given |= strings(arguments[positions[function]])
+    return given
+
+
 @pytest.mark.parametrize(
     ("metric", "attribute"),
     [("sso.token.refusals", "reason"), ("sso.token_cache.lookups", "result")],
 )
 def test_each_value_of_their_attributes_is_explained(metric: str, attribute: str) -> None:
-    code = "".join(path.read_text("utf-8") for path in sorted(_SSO.glob("*.py*")))
-    places = "".join(re.findall(rf'{attribute}(?:": | = )(.*)', code))
-    given = set(re.findall(r'"(\w+)"', places))
-    if attribute == "reason":
-        given |= set(re.findall(r'_refusal\("(\w+)",', code))
+    modules = [ast.parse(path.read_text("utf-8")) for path in sorted(_SSO.rglob("*.py"))]
+    given = set().union(*(values_given(module, attribute) for module in modules))
     _, meaning = rows_of_metrics()[metric]
-    assert given == set(re.findall(r"`(\w+)`", meaning)) - {attribute}
+    explained = set(re.findall(r"`(\w+)`", meaning)) - {attribute}
+    assert len(given) > 3
+    assert given <= explained
+    assert explained <= set().union(*map(strings, modules)), "explained, and never given"

@@ -16,12 +16,16 @@ class TestTheCommands:
     def test_poe_lists_each_with_its_help(self, project: Project) -> None:
         done = project.poe()
         listed = dict(re.findall(r"^  ([\w-]+) {2,}(\S.*)$", output(done), re.MULTILINE))
-        tasks = tomllib.loads((project.folder / "devtools/tasks.toml").read_text("utf-8"))["tasks"]
+        tasks = tomllib.loads((project.folder / "template_tools/tasks.toml").read_text("utf-8"))[
+            "tasks"
+        ]
         assert set(tasks) <= set(listed), output(done)
 
     def test_the_readme_names_exactly_these(self, project: Project) -> None:
         readme = (project.folder / "README.md").read_text("utf-8")
-        tasks = tomllib.loads((project.folder / "devtools/tasks.toml").read_text("utf-8"))["tasks"]
+        tasks = tomllib.loads((project.folder / "template_tools/tasks.toml").read_text("utf-8"))[
+            "tasks"
+        ]
         assert set(re.findall(r"^\| `uv run poe ([\w-]+)", readme, re.MULTILINE)) == set(tasks)
 
     def test_the_paths_that_the_readme_names_exist(self, project: Project) -> None:
@@ -82,7 +86,14 @@ class TestMigrations:
 
         done = migrated.poe("migrate")
         assert done.returncode == 0, output(done)
-        check = ["-m", "devtools.postgres", "run", "--", str(migrated.program("alembic")), "check"]
+        check = [
+            "-m",
+            "template_tools.postgres",
+            "run",
+            "--",
+            str(migrated.program("alembic")),
+            "check",
+        ]
         done = migrated.tool("python", *check)
         assert done.returncode == 0, output(done)
 

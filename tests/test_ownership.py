@@ -82,7 +82,7 @@ def test_the_packages_say_whose_they_are(projects: Projects) -> None:
         "app/api": "Yours",
         "app/core": "The template's",
         "app/utils/sso": "The template's",
-        "devtools": "The template's",
+        "template_tools": "The template's",
     }.items():
         text = Path(folder / package / "__init__.py").read_text("utf-8")
         assert text.startswith(f'"""{owner}:'), package

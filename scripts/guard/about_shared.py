@@ -7,17 +7,15 @@ from collections.abc import Iterator
 import jinja2
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
-from packaging.version import Version
 
-from scripts.guard.rules import Change, Kind, Place, rule
+from scripts.guard.rules import Change, Place, forbidden, told
 from scripts.guard.template import Template
 
 _MARK = re.compile(r"\s*#.*\byours\b", re.IGNORECASE)
 _PYPROJECT = "pyproject.toml"
 
 
-@rule(
-    Kind.FORBIDDEN,
+@forbidden(
     'Teams write below the line "{what}": put it back where it was, with the same line after '
     "it, or their lines conflict with ours.",
 )
@@ -42,8 +40,18 @@ def _marks(text: str) -> list[tuple[str, str]]:
     ]
 
 
-@rule(
-    Kind.FORBIDDEN,
+@forbidden(
+    "Teams write below its last line, and their lines would conflict with another one: leave it, "
+    "and add above it.",
+)
+def last_line_changed(change: Change) -> Iterator[Place]:
+    """The end of pyproject.toml, which has no mark of its own."""
+    ends = {it.text(_PYPROJECT).rstrip().rpartition("\n")[2] for it in (change.old, change.new)}
+    if len(ends) > 1:
+        yield Place(_PYPROJECT)
+
+
+@forbidden(
     "`uv add` keeps a sorted list sorted, and so would write among our lines: put one of them "
     "out of order.",
 )
@@ -54,8 +62,7 @@ def sorted_dependencies(change: Change) -> Iterator[Place]:
         yield Place(_PYPROJECT)
 
 
-@rule(
-    Kind.FORBIDDEN,
+@forbidden(
     "End the list of dependencies with a comment: `uv add` writes below it, and without it beside "
     "our last line, where an update conflicts.",
 )
@@ -67,8 +74,7 @@ def dependencies_without_end(change: Change) -> Iterator[Place]:
         yield Place(_PYPROJECT)
 
 
-@rule(
-    Kind.FORBIDDEN,
+@forbidden(
     "A later {what} has not been tested with the template, and the next one may break every "
     "project on the day it appears: write an upper bound, such as <2.",
 )
@@ -79,23 +85,7 @@ def unbounded(change: Change) -> Iterator[Place]:
             yield Place(_PYPROJECT, name)
 
 
-@rule(
-    Kind.FORBIDDEN,
-    "Projects rely on what the last release brought: leave the lower bound of {what}.",
-)
-def bound_lowered(change: Change) -> Iterator[Place]:
-    """A dependency whose lower bound is lower than it was, or gone."""
-    before, now = _dependencies(change.old), _dependencies(change.new)
-    for name in before.keys() & now.keys():
-        if _lower(now[name]) < _lower(before[name]):
-            yield Place(_PYPROJECT, name)
-
-
-@rule(
-    Kind.CHANGELOG,
-    "Code of teams may import {what}, and the changelog must say that they have to `uv add` it.",
-    must_say="{what}",
-)
+@told("Code of teams may import {what}, which they have to `uv add` now.", must_say="{what}")
 def dependency_dropped(change: Change) -> Iterator[Place]:
     """A dependency that the service or its tools no longer have."""
     for name in sorted(_dependencies(change.old).keys() - _dependencies(change.new).keys()):
@@ -127,18 +117,3 @@ def _pyproject(template: Template) -> dict[str, object]:
     except (jinja2.TemplateError, tomllib.TOMLDecodeError, TypeError):
         # The tests that render it say what is wrong with it.
         return {}
-
-
-def _lower(requirement: Requirement) -> Version:
-    lower = [s for s in requirement.specifier if s.operator in {">", ">=", "==", "~="}]
-    return max((Version(s.version.removesuffix(".*")) for s in lower), default=Version("0"))
-
-
-RULES = (
-    mark_moved,
-    sorted_dependencies,
-    dependencies_without_end,
-    unbounded,
-    bound_lowered,
-    dependency_dropped,
-)

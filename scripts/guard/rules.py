@@ -1,21 +1,15 @@
 """What a rule is: a function that finds places, and a sentence that says what to do there."""
 
-import ast
-import copy
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
 from scripts.guard.template import Template
 
-_DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
-
 
 class Kind(StrEnum):
-    """What a change means to the projects that exist."""
+    """What a change asks of whoever makes it."""
 
-    SAFE = "safe"
-    LOOK = "look"
     CHANGELOG = "changelog"
     FORBIDDEN = "forbidden"
 
@@ -33,11 +27,6 @@ class Change:
     past: tuple[Template, ...]
 
     @property
-    def added(self) -> list[str]:
-        """The paths that the next release has and the last one had not."""
-        return sorted(self.new.files.keys() - self.old.files.keys())
-
-    @property
     def edited(self) -> list[str]:
         """The paths of the files whose content differs."""
         both = self.new.files.keys() & self.old.files.keys()
@@ -49,10 +38,13 @@ class Change:
         ever = {path for template in self.past for path in template.files}
         return sorted(ever - self.new.files.keys())
 
-    def says_the_same(self, path: str) -> bool:
-        """Tell whether an edit of a Python file touched only comments, docstrings and layout."""
-        trees = self.old.module(path), self.new.module(path)
-        return all(trees) and _code(trees[0]) == _code(trees[1])
+    def last_with(self, path: str) -> Template:
+        """Return the newest release that had a file."""
+        return next(template for template in reversed(self.past) if path in template.files)
+
+    def changelog_since(self, release: Template) -> str:
+        """Return what the changelog says of everything newer than a release."""
+        return self.new.changelog.partition(f"\n## [{release.version}]")[0]
 
 
 @dataclass(frozen=True)
@@ -98,22 +90,11 @@ class Rule:
         ]
 
 
-def rule(kind: Kind, sentence: str, *, must_say: str = "") -> Callable[[Find], Rule]:
-    """Make a rule of a function that finds places.
-
-    Args:
-        kind: What the change means.
-        sentence: Why, and for a forbidden change how to do it right.
-        must_say: What the changelog must contain, in any case of letters; for
-            ``Kind.CHANGELOG`` it needs an entry in any case.
-    """
-    return lambda find: Rule(kind, sentence, must_say, find)
+def forbidden(sentence: str) -> Callable[[Find], Rule]:
+    """Make a rule of a function that finds what must not be; the sentence says how to do it."""
+    return lambda find: Rule(Kind.FORBIDDEN, sentence, "", find)
 
 
-def _code(tree: ast.Module | None) -> str:
-    assert tree is not None  # noqa: S101 - the caller has looked
-    tree = copy.deepcopy(tree)
-    for node in ast.walk(tree):
-        if isinstance(node, _DOCUMENTED) and ast.get_docstring(node, clean=False) is not None:
-            node.body[:1] = []
-    return ast.dump(tree)
+def told(sentence: str, must_say: str) -> Callable[[Find], Rule]:
+    """Make a rule of a function that finds what the changelog must name, in any case of letters."""
+    return lambda find: Rule(Kind.CHANGELOG, sentence, must_say, find)

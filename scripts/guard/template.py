@@ -69,25 +69,18 @@ class Template:
     def choices(self, name: str) -> list[object]:
         """Return the values that a question offers; none for one that is answered freely."""
         choices = self.entries[name].get("choices") or []
-        if isinstance(choices, str):
-            choices = yaml.safe_load(self.render(choices, self.default_answers))
-        pairs = choices.items() if isinstance(choices, dict) else cast("list[object]", choices)
-        values = [pair[1] if isinstance(pair, list | tuple) else pair for pair in pairs]
-        return [value["value"] if isinstance(value, dict) else value for value in values]
+        return [*(choices.values() if isinstance(choices, dict) else cast("list[object]", choices))]
 
     @cached_property
     def default_answers(self) -> Answers:
         """The answers of somebody who accepts every default."""
-        return self.answered({})
-
-    def answered(self, recorded: Answers) -> Answers:
-        """Return the answers after an update of a project that has recorded some."""
-        answers: dict[str, object] = {}
+        answers: dict[str, object] = {"_copier_answers": {"_src_path": "gh:org/template"}}
         for name, question in self.entries.items():
-            default = recorded.get(name, question.get("default", ""))
-            template = isinstance(default, str) and name not in recorded
-            context = {**recorded, **answers}
-            answers[name] = self.render(str(default), context) if template else default
+            default = question.get("default", "")
+            answer = self.render(default, answers) if isinstance(default, str) else default
+            answers[name] = (
+                yaml.safe_load(str(answer)) if question.get("type") == "yaml" else answer
+            )
         return answers
 
     @cached_property
@@ -116,6 +109,22 @@ class Template:
         if text not in self._compiled:
             self._compiled[text] = ENVIRONMENT.from_string(text)
         return self._compiled[text].render(context)
+
+    @cached_property
+    def moved(self) -> Mapping[str, str]:
+        """Where each file is now that an update leaves a module for at its old place."""
+        # What some answers leave out has moved for those who have it.
+        context = {**self.default_answers, "token_cache": "valkey"}
+        table = self.entries.get("moved_modules", {}).get("default", "")
+        return {
+            entry["old"]: self.path_of(entry["new"])
+            for entry in yaml.safe_load(self.render(str(table), context)) or []
+        }
+
+    def path_of(self, module: str) -> str:
+        """Return the path of a module, which is a package's own where there is one."""
+        path = module.replace(".", "/")
+        return f"{path}/__init__.py" if f"{path}/__init__.py" in self.files else f"{path}.py"
 
     # --- Who owns what ---------------------------------------------------------------------------
 
@@ -229,7 +238,8 @@ def _template(contents: Mapping[str, bytes]) -> Template:
         files={
             path.removeprefix(_CONTENT).removesuffix(_SUFFIX): content
             for path, content in contents.items()
-            if path.startswith(_CONTENT)
+            # A name that is computed stands for the modules that have moved.
+            if path.startswith(_CONTENT) and "{%" not in path
         },
         document=yaml.safe_load(contents.get("copier.yml", b"").decode()) or {},
         changelog=contents.get("CHANGELOG.md", b"").decode(),

@@ -1,4 +1,4 @@
-"""Whether the service is alive, for the platform that runs it. No token is asked for."""
+"""Whether the service works, for the platform that runs it; no token is needed."""
 
 import logging
 from typing import Literal
@@ -16,9 +16,9 @@ router = APIRouter(tags=["health"])
 
 
 class Health(BaseModel):
-    """How the service and what it depends on are.
+    """The state of the service and of what it depends on.
 
-    The identity provider is named where it is not well.
+    The identity provider is only named if something is wrong with it.
     """
 
     status: Literal["ok", "unavailable"]
@@ -34,15 +34,15 @@ class Health(BaseModel):
     response_model_exclude_none=True,
 )
 async def read_health(request: Request, response: Response) -> Health:
-    """Answer 200 where requests can be served, and 503 where the database cannot be reached.
+    """Answer 200 if requests can be served, and 503 if the database cannot be reached.
 
-    It is a 503 too where the identity provider refuses this service itself. That it does not
-    answer at all is everybody's outage, which taking each replica out of service would not end.
+    It is also a 503 if the identity provider rejects this service. If the provider does not answer
+    at all, every replica is affected alike, and taking them out of service would not help.
     """
     database: Database = request.app.state.database
     try:
         await database.ping()
-    except Exception as error:  # Whatever it is, the answer is no.
+    except Exception as error:  # Whatever the error is, requests cannot be served.
         logger.warning("Health: the database does not answer (%s)", type(error).__name__)
         response.status_code = status.HTTP_503_SERVICE_UNAVAILABLE
         return Health(status="unavailable", database="unavailable")
@@ -59,5 +59,5 @@ async def read_health(request: Request, response: Response) -> Health:
 @router.head("/livez", include_in_schema=False)
 @router.get("/livez", openapi_extra=PUBLIC)
 async def read_liveness() -> Literal["ok"]:
-    """Answer whenever the process can; restarting it would not bring a database back."""
+    """Answer as long as the process can: restarting it would not bring a database back."""
     return "ok"

@@ -1,6 +1,6 @@
-"""The application: what is opened, what surrounds a request, and where the routes come from.
+"""The application: the resources that it opens, its routes and its middleware.
 
-The template's; what the service adds to it stands in ``app/hooks.py``.
+This file is the template's; add to the application in ``app/hooks.py``.
 """
 
 from collections.abc import AsyncIterator
@@ -25,7 +25,7 @@ from app.utils.sso.resource_server.resource_metadata import router as resource_m
 
 @asynccontextmanager
 async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-    """Hold open what all requests share: the database, the provider, and the service's own."""
+    """Hold open what all requests share: connections to the database and to the provider."""
     settings: Settings = app.state.settings
     async with (
         open_database(settings) as app.state.database,
@@ -36,7 +36,7 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
-    """Return the application, with the settings of the environment unless others are given.
+    """Return the application; its settings are those of the environment unless given.
 
     Raises:
         SystemExit: A setting is missing or wrong; the message says which.
@@ -56,7 +56,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             "scopes": settings.docs_scopes,
             "usePkceWithAuthorizationCodeGrant": True,
         },
-        # A redirect to the other spelling of a path would name the host that the caller sent.
+        # The redirect that adds or removes a slash would repeat the Host header of the request.
         redirect_slashes=False,
     )
     app.state.settings = settings
@@ -66,8 +66,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     add_exception_handlers(app)
     app.openapi = describe_problems(app, settings.sso_issuer)  # type: ignore[method-assign]
 
-    # The last one added is the outermost: what the service's own middleware answers or raises is
-    # seen by the template's.
+    # The last middleware added is the outermost, so that the template's sees what the service's
+    # own answers or raises.
     hooks.configure(app)
     app.add_middleware(BodyLimit, max_body_size=settings.max_body_size)
     app.add_middleware(ErrorBoundary)

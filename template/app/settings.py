@@ -1,28 +1,25 @@
 """This service's settings.
 
-Add a field for each setting of your own: ``billing_url: str`` is read from ``BILLING_URL`` in the
-environment or in ``.env``. What the template needs is declared in ``app/core/settings.py``.
+Add your own settings as fields: ``billing_url: str`` is read from ``BILLING_URL`` in the
+environment or in ``.env``. The settings of the template's code are in ``app/core/settings.py``.
 """
 
 from typing import Annotated
 
 from fastapi import Depends, Request
-from pydantic import Field
 
 from app.core.settings import CoreSettings
 
 
 class Settings(CoreSettings):
-    """Everything that the environment decides about this service."""
+    """All settings of this service."""
 
-    provision_users: bool = Field(
-        default=False,
-        description="make a user for each caller at their first request, from their token",
-    )
+    provision_users: bool = False
+    """Whether to create a user from the token at a caller's first request."""
 
 
 def get_settings(request: Request) -> Settings:
-    """Return the settings that the application was created with."""
+    """Return the application's settings."""
     settings: Settings = request.app.state.settings
     return settings
 

@@ -1,4 +1,4 @@
-"""What autogenerate would get wrong by itself: the types that it writes, and the empty revision."""
+"""What Alembic's autogenerate leaves out: enumerations, and the names of SQLModel's types."""
 
 import logging
 from collections.abc import Iterable
@@ -16,11 +16,10 @@ logger = logging.getLogger("alembic.env")
 
 
 def render_item(kind: str, item: object, autogen_context: AutogenContext) -> str | Literal[False]:
-    """Write a column's type as a migration can use it: without imports, and without side effects.
+    """Render a column's type so that a migration needs no import of SQLModel or of the models.
 
-    A type of the enumeration's name is made by a statement of its own (see below). Made along
-    with the first table that uses it, it would be missing in the first column that is added, and
-    made twice by a second table.
+    An enumeration does not create its type: ``complete_revision`` adds a statement that does.
+    SQLAlchemy would create it with each table that uses it, and with no added column.
     """
     if kind == "type" and isinstance(item, AutoString):
         return f"sa.String(length={item.length})" if item.length else "sa.String()"
@@ -37,22 +36,22 @@ def render_item(kind: str, item: object, autogen_context: AutogenContext) -> str
 def complete_revision(
     context: MigrationContext, _revision: object, directives: list[MigrationScript]
 ) -> None:
-    """Add the types of enumerations, and write no file where there is nothing to do."""
+    """Add the statements for enumerations, and write no file when nothing has changed."""
     script = directives[0]
-    # Autogenerate has none for a revision that a person will write.
+    # An empty revision, to be filled in by hand, is not compared with anything.
     if script.upgrade_ops is None or script.downgrade_ops is None or context.connection is None:
         return
     added, taken_back = _enumerations(context.connection)
     script.upgrade_ops.ops[:0] = added
     script.downgrade_ops.ops += taken_back
-    # `alembic check` comes here too, with a script that has no message, and needs to keep it.
+    # `alembic check` calls this too; it needs its script, which has no message.
     if script.message and script.upgrade_ops.is_empty():
         directives.clear()
         logger.warning("The models have not changed: nothing to write.")
 
 
 class _ChangeType(ExecuteSQLOp):
-    """A statement about a type, which `alembic check` may name."""
+    """A statement about a type, which `alembic check` can name."""
 
     def to_diff_tuple(self) -> tuple[str, str]:
         return "execute", str(self.sqltext)
@@ -62,14 +61,14 @@ def _enumerations(connection: sa.Connection) -> tuple[list[_ChangeType], list[_C
     """Compare the models' enumerations with the database's.
 
     Returns:
-        What an upgrade begins with, and what a downgrade ends with. PostgreSQL takes no label of
-        a type away again, and rows may have it.
+        The statements that begin the upgrade, and those that end the downgrade. A label is never
+        removed: PostgreSQL cannot, and rows may use it.
     """
     upgrade: list[_ChangeType] = []
     downgrade: list[_ChangeType] = []
     quote = connection.dialect.identifier_preparer.quote
     inspector = sa.inspect(connection)
-    assert isinstance(inspector, PGInspector)  # noqa: S101 - there is no other database
+    assert isinstance(inspector, PGInspector)  # noqa: S101 - the dialect's own inspector
     existing: dict[tuple[str | None, str], list[str]] = {}
     for found in inspector.get_enums("*"):
         existing[found["schema"], found["name"]] = found["labels"]
@@ -92,7 +91,7 @@ def _enumerations(connection: sa.Connection) -> tuple[list[_ChangeType], list[_C
 
 
 def _declared(tables: Iterable[sa.Table]) -> list[sa.Enum]:
-    """Return the enumerations that the columns of tables have, each once."""
+    """Return the enumerations of the tables' columns, each once."""
     found: dict[tuple[str | None, str | None], sa.Enum] = {}
     for column in (column for table in tables for column in table.columns):
         type_ = column.type.item_type if isinstance(column.type, sa.ARRAY) else column.type
@@ -102,5 +101,5 @@ def _declared(tables: Iterable[sa.Table]) -> list[sa.Enum]:
 
 
 def _literal(label: str) -> str:
-    """Quote a label, and keep a colon from being read as a parameter's."""
+    """Quote a label; a colon is escaped, because ``op.execute`` would read a parameter."""
     return "'" + label.replace("'", "''").replace(":", r"\:") + "'"

@@ -1,8 +1,10 @@
-"""How Alembic reaches the database: through the service's own settings and models."""
+"""Alembic's environment: the database, the models, and how revisions are run."""
 
 import asyncio
 import warnings
+from functools import partial
 from logging.config import fileConfig
+from typing import Any
 
 from alembic import context
 from sqlalchemy import Connection
@@ -12,16 +14,16 @@ from sqlmodel import SQLModel
 import app.database.model  # noqa: F401 - fills the metadata
 from app.core.errors import DatabaseUnavailable
 from app.core.settings import MigrationSettings, load_settings
-from app.database.migration import MigrationError, Migrator
 from app.database.session import create_engine
 from migrations.autogenerate import complete_revision, render_item
+from migrations.migrator import MigrationError, Migrator
 
 
-def configure(connection: Connection | None, migrator: Migrator | None = None) -> None:
-    """Tell Alembic how to migrate: each revision in a transaction of its own.
+def configure(connection: Connection | None, /, **options: Any) -> None:  # noqa: ANN401
+    """Configure Alembic to run each revision in a transaction of its own.
 
-    So one that fails takes none of its predecessors with it, and one that has to leave the
-    transaction may do so, by ``op.get_context().autocommit_block()``.
+    A revision that fails then leaves its predecessors applied, and one that needs to leave the
+    transaction can: ``with op.get_context().autocommit_block()``.
     """
     context.configure(
         connection=connection,
@@ -33,20 +35,18 @@ def configure(connection: Connection | None, migrator: Migrator | None = None) -
         compare_server_default=True,
         render_item=render_item,
         process_revision_directives=complete_revision,
-        on_version_apply=migrator.refuse_invalid_indexes if migrator else None,
+        **options,
     )
-    if migrator:
-        migrator.take_over(context.get_context())
 
 
 def run_migrations() -> None:
-    """Run them, or print their SQL where there is no connection."""
+    """Run the command's revisions, or print their SQL in offline mode."""
     with context.begin_transaction():
         context.run_migrations()
 
 
 async def migrate() -> None:
-    """Connect, wait until nobody else migrates, and run the migrations on that connection."""
+    """Connect, wait until no other process migrates, and run the command."""
     settings = load_settings(MigrationSettings)
     url = settings.migration_database_url or settings.database_url
     direct = settings.model_copy(update={"database_url": url, "database_pgbouncer": False})
@@ -54,21 +54,30 @@ async def migrate() -> None:
     try:
         async with engine.connect() as connection:
             migrator = Migrator(connection, settings, SQLModel.metadata)
-            await connection.run_sync(configure, migrator)
-            # `alembic current` only reads; it answers while another process migrates, too.
-            if not context.get_context().opts.get("dont_mutate"):
-                await migrator.take_turn()
+            # The first call makes the command's plan known, which the second one replaces.
+            await connection.run_sync(configure)
+            options = context.get_context().opts
+            await connection.run_sync(
+                partial(
+                    configure,
+                    fn=migrator.plan_once(options["fn"]),
+                    on_version_apply=migrator.refuse_invalid_indexes,
+                )
+            )
+            # `alembic current` only reads, and need not wait for a process that migrates.
+            if not options.get("dont_mutate"):
+                await migrator.take_lock()
             await migrator.run(run_migrations)
     finally:
         await engine.dispose()
 
 
 if context.config.config_file_name is not None:
-    # Loggers that exist already, such as a test's, go on.
+    # Loggers that exist already, such as those of tests, stay enabled.
     fileConfig(context.config.config_file_name, disable_existing_loggers=False)
 
-# What autogenerate reads of a check that is not valid yet is too much for SQLAlchemy's own class.
-# Checks are not compared anyway.
+# SQLAlchemy reflects that a CHECK is NOT VALID yet, and then warns about its own option. Alembic
+# does not compare CHECK constraints anyway.
 warnings.filterwarnings("ignore", "Can't validate argument 'dialect_options'", SAWarning)
 
 if context.is_offline_mode():
@@ -78,6 +87,6 @@ else:
     try:
         asyncio.run(migrate())
     except DatabaseUnavailable as error:
-        raise SystemExit(f"The database of DATABASE_URL is unavailable: {error.reason}") from None
+        raise SystemExit(f"The database could not be reached: {error.reason}") from None
     except MigrationError as error:
-        raise SystemExit(f"The migrations have stopped. {error}") from None
+        raise SystemExit(f"The migrations have stopped: {error}") from None

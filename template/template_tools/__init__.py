@@ -1,1 +1,1 @@
-"""The template's: tools for development only; nothing in `app` imports them. Updates mend it."""
+"""The template's tools for development. Nothing in `app` imports them; updates replace them."""

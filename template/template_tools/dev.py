@@ -1,7 +1,7 @@
-"""Run the service, with whatever it needs that is not configured.
+"""Run the service, and what it needs.
 
-Without DATABASE_URL it runs on the embedded PostgreSQL, without SSO_ISSUER against the
-development identity provider. Both end with it.
+Without DATABASE_URL that is the embedded PostgreSQL, without SSO_ISSUER the development identity
+provider. Both stop with the service.
 """
 
 import argparse
@@ -32,7 +32,7 @@ from template_tools.processes import (
     is_free,
     wait_until,
 )
-from template_tools.provider.__main__ import running_provider_url
+from template_tools.provider.__main__ import STATE_FILE, running_provider_url
 
 _END_SIGNALS = [signal.SIGINT, signal.SIGTERM]
 if sys.platform != "win32":
@@ -47,7 +47,6 @@ _SETTINGS_OF_A_PROVIDER = (
     "SSO_ROLES_CLAIM",
     "SSO_SUBJECT_CLAIM",
 )
-_STATE_FILE = PROJECT_ROOT / ".dev" / "provider.json"
 
 
 def main() -> int:
@@ -79,7 +78,7 @@ def _port(text: str) -> int:
 
 
 def _interrupt(_number: int, _frame: FrameType | None) -> NoReturn:
-    """End, once: a second signal, such as Ctrl-C pressed twice, would break off the orderly end."""
+    """Stop once: a second signal, such as a second Ctrl-C, would interrupt the clean-up."""
     for number in _END_SIGNALS:
         signal.signal(number, signal.SIG_IGN)
     raise KeyboardInterrupt
@@ -105,13 +104,13 @@ def _run(stack: ExitStack, port: int) -> NoReturn:
     os.environ["PUBLIC_URL"] = configured("PUBLIC_URL") or f"http://{HOST}:{port}"
     os.environ["DATABASE_URL"] = stack.enter_context(development_database(PROJECT_ROOT))
     if embedded:
-        # One in .env belongs to another database.
+        # The one in .env belongs to another database.
         os.environ["MIGRATION_DATABASE_URL"] = os.environ["DATABASE_URL"]
 
     if configured("SSO_ISSUER") is None:
         _say("starting the development identity provider")
         stack.enter_context(_development_provider(port))
-    # The reloading server would report a wrong setting and go on waiting for a change.
+    # Uvicorn's reloader would report a wrong setting and wait for a change.
     settings = load_settings(Settings)
 
     _say("applying the migrations")
@@ -130,9 +129,9 @@ def _run(stack: ExitStack, port: int) -> NoReturn:
 
 
 def _wait_for_database_end() -> None:
-    """Come back to the prompt with nothing left: the server outlives its last user by a second.
+    """Wait for the database to stop, which it does a second after its last client has left.
 
-    It goes on where another terminal uses it, so the wait is a short one.
+    The wait is short, because the database keeps running while another terminal uses it.
     """
     deadline = time.monotonic() + _DATABASE_STOP_SECONDS
     while running_server_if_any("dev") is not None and time.monotonic() < deadline:
@@ -141,11 +140,11 @@ def _wait_for_database_end() -> None:
 
 @contextmanager
 def _development_provider(service_port: int) -> Iterator[None]:
-    """Run the development provider, and set the settings under which the service trusts it."""
-    if running := running_provider_url(_STATE_FILE):
+    """Run the development provider, and set the settings that make the service trust it."""
+    if running := running_provider_url():
         raise DevError(
-            f"This project's development provider runs already, at {running}: stop the other "
-            "`uv run poe dev`, whose tokens this service would not know."
+            f"This project's development provider is already running at {running}: stop the other "
+            "`uv run poe dev` first, because this service would not accept its tokens."
         )
     port = service_port + 1
     if port > 65535 or not is_free(port):
@@ -157,7 +156,7 @@ def _development_provider(service_port: int) -> Iterator[None]:
         "CLIENT_SECRET": secrets.token_urlsafe(24),
         "DOCS_CLIENT_ID": "docs",
     }
-    # Whatever .env says of another provider is not true of this one.
+    # What .env says about another provider does not apply to this one.
     os.environ |= dict.fromkeys(_SETTINGS_OF_A_PROVIDER, "")
     introspects = (configured("SSO_MODE") or SSO_MODE) == "introspect"
     os.environ |= {
@@ -166,7 +165,7 @@ def _development_provider(service_port: int) -> Iterator[None]:
         "DEV_PROVIDER_CLIENT_SECRET": os.environ["CLIENT_SECRET"],
         "DEV_PROVIDER_TOKEN_FORMAT": "opaque" if introspects else "jwt",
     }
-    options = ["--port", str(port), "--state-file", str(_STATE_FILE), "--exit-on-stdin-close"]
+    options = ["--port", str(port), "--state-file", str(STATE_FILE), "--exit-on-stdin-close"]
     with child("-m", "template_tools.provider", *options, stdin=subprocess.PIPE) as provider:
         wait_until(lambda: accepts_connections(port), provider, "The development provider")
         yield
@@ -179,7 +178,7 @@ def _say(what: str) -> None:
 def _print_directory(settings: Settings, port: int) -> None:
     database = settings.database_url.render_as_string(hide_password=True)
     address = f"http://{HOST}:{port}"
-    # `python -m uv` works without uv on the PATH, and then says where it is.
+    # `python -m uv` does not need uv on the PATH, and sets UV to its location.
     uv = "uv" if shutil.which("uv") else os.environ.get("UV", "uv")
     lines = [
         f"Service            {address}",

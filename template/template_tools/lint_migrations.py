@@ -1,8 +1,8 @@
-"""Lint the migrations: find what locks a table in use for long, or breaks the release before.
+"""Lint the migrations for statements that lock a busy table or break the running release.
 
-Each revision is written as SQL, which squawk reads. What is accepted stays in the revision, as a
-comment with squawk's names of the rules: ``# squawk-ignore-file ban-drop-column``. Revisions that
-were applied before there was a lint are left out by naming the last of them in pyproject.toml::
+Squawk lints the SQL of each revision. To accept a finding, put a comment with squawk's name of the
+rule into the revision: ``# squawk-ignore-file ban-drop-column``. Revisions that are older than the
+lint are skipped by naming the last of them in pyproject.toml::
 
     [tool.lint-migrations]
     after = "5f0c1b2a3d4e"
@@ -28,8 +28,8 @@ from sqlmodel import SQLModel
 import app.database.base  # noqa: F401 - the names of constraints
 from template_tools.configuration import PROJECT_ROOT
 
-# Matters of taste, and limits that migrations/env.py sets for each revision. A revision is one
-# transaction; IF NOT EXISTS would only hide that an index has never been finished.
+# Rules about style, and about timeouts that migrations/env.py sets for each revision. A revision is
+# one transaction, and IF NOT EXISTS would hide an index whose creation has failed.
 LEFT_OUT = (
     "ban-char-field",
     "prefer-bigint-over-int",
@@ -45,12 +45,12 @@ LEFT_OUT = (
 )
 _ACCEPTED = re.compile(r"^\s*# (squawk-ignore-file\b.*)$", re.MULTILINE)
 _ADVICE = """
-docs/migrations.md of the template shows the safe way. To accept a finding, write its rule into the
+{docs}/migrations.md shows the safe way. To accept a finding, write its rule into the
 revision, and why: "# squawk-ignore-file ban-drop-column", with the reason on a line of its own."""
 
 
 def main(root: Path = PROJECT_ROOT) -> int:
-    """Lint the revisions of a project; return 1 if there are findings, 2 if it cannot be done."""
+    """Lint the revisions of a project; return 1 for findings, 2 for an unusable history."""
     program = find_squawk()
     if program is None:
         print("squawk does not run on this platform: the migrations are not linted here.")
@@ -64,32 +64,40 @@ def main(root: Path = PROJECT_ROOT) -> int:
         files = [path.name for path in written if path]
         if not files:
             return 0
-        # Their names alone, relative to the folder, are what the findings show.
+        # Findings show the names as they are given, so they are relative to the folder.
         done = subprocess.run(
             [program, f"--exclude={','.join(LEFT_OUT)}", *files], cwd=folder, check=False
         )
     if done.returncode:
-        print(_ADVICE, file=sys.stderr)
+        docs = _read_tool_tables(root).get("service", {}).get("template_docs", "docs")
+        print(_ADVICE.format(docs=docs), file=sys.stderr)
     return done.returncode
 
 
 def find_squawk() -> str | None:
-    """Return the path of squawk, which some platforms have no package of."""
+    """Return the path of squawk, which has no package for some platforms."""
     return shutil.which("squawk", path=Path(sys.executable).parent) or shutil.which("squawk")
 
 
 def _revisions(root: Path) -> Iterator[Script]:
-    """Yield the revisions that the lint is about, oldest first."""
+    """Yield the revisions to lint, oldest first."""
     config = Config()
     config.set_main_option("script_location", str(root / "migrations").replace("%", "%%"))
     scripts = ScriptDirectory.from_config(config)
-    document = tomllib.loads((root / "pyproject.toml").read_text("utf-8"))
-    after = document["tool"].get("lint-migrations", {}).get("after", "base")
+    after = _read_tool_tables(root).get("lint-migrations", {}).get("after", "base")
     scripts.get_revisions(after)  # A name that is wrong has a sentence here, and none below.
     before = {script.revision for script in scripts.iterate_revisions(after, "base")}
     for script in reversed(list(scripts.walk_revisions())):
         if script.revision not in before:
             yield script
+
+
+def _read_tool_tables(root: Path) -> dict[str, dict[str, str]]:
+    """Return what a project's pyproject.toml has under ``[tool]``."""
+    document: dict[str, dict[str, dict[str, str]]] = tomllib.loads(
+        (root / "pyproject.toml").read_text("utf-8")
+    )
+    return document["tool"]
 
 
 def _write_as_sql(script: Script, folder: Path) -> Path | None:
@@ -105,7 +113,7 @@ def _write_as_sql(script: Script, folder: Path) -> Path | None:
             script.module.upgrade()
     except Exception as error:
         reason = f"{type(error).__name__}: {error}"
-        print(f"{source.name} is not linted: it has no SQL without a database ({reason}).")
+        print(f"{source.name} is not linted: its SQL depends on a database ({reason}).")
         return None
     accepted = "".join(f"-- {line}\n" for line in _ACCEPTED.findall(source.read_text("utf-8")))
     path = folder / f"{source.stem}.sql"

@@ -1,4 +1,8 @@
-"""Child processes that never outlive their parent, and the ports they listen on."""
+"""Child processes that never outlive their parent, and the ports they listen on.
+
+The supervisor of the database imports this module without site-packages: it may import the standard
+library only.
+"""
 
 import ctypes
 import os
@@ -13,7 +17,7 @@ from contextlib import closing, contextmanager, suppress
 HOST = "127.0.0.1"
 _START_SECONDS = 30
 _STOP_SECONDS = 20
-_PR_SET_PDEATHSIG = 1
+_PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
 
 
 class DevError(Exception):
@@ -24,14 +28,14 @@ class DevError(Exception):
 def child(*command: str, stdin: int = subprocess.DEVNULL) -> Iterator[subprocess.Popen[bytes]]:
     """Run ``python COMMAND...`` for as long as the block lasts.
 
-    It has a session of its own, so that Ctrl-C in the terminal reaches the parent alone, which
-    then ends its children one after the other.
+    The child runs in its own session, so that Ctrl-C in the terminal reaches only the parent, which
+    then stops its children one after the other.
     """
     process = subprocess.Popen(
         [sys.executable, *command],
         stdin=stdin,
         start_new_session=True,
-        preexec_fn=_end_with_parent if sys.platform == "linux" else None,
+        preexec_fn=end_with_parent if sys.platform == "linux" else None,
     )
     try:
         yield process
@@ -39,13 +43,13 @@ def child(*command: str, stdin: int = subprocess.DEVNULL) -> Iterator[subprocess
         _stop(process)
 
 
-def _end_with_parent() -> None:
-    """Ask the kernel for a SIGTERM when the parent dies, even by SIGKILL."""
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+def end_with_parent(number: signal.Signals = signal.SIGTERM) -> None:
+    """Have Linux send this process a signal when its parent dies, even by SIGKILL."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(number), 0, 0, 0)
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:
-    """Ask the child to end; after a while, end it with everything that it started."""
+    """Terminate the child; after a timeout, kill it and its own children."""
     if process.stdin is not None:
         process.stdin.close()
     with suppress(ProcessLookupError):
@@ -64,29 +68,29 @@ def wait_until(ready: Callable[[], bool], process: subprocess.Popen[bytes], what
     """Return when ``ready()`` holds.
 
     Raises:
-        DevError: The process ended first, or took half a minute.
+        DevError: The process ended first, or was not ready after half a minute.
     """
     deadline = time.monotonic() + _START_SECONDS
     while not ready():
         if process.poll() is not None:
-            raise DevError(f"{what} ended while it started: see above.")
+            raise DevError(f"{what} ended while it was starting: see above.")
         if time.monotonic() > deadline:
-            raise DevError(f"{what} has not started within {_START_SECONDS} seconds: see above.")
+            raise DevError(f"{what} did not start within {_START_SECONDS} seconds: see above.")
         time.sleep(0.05)
 
 
 def accepts_connections(port: int) -> bool:
-    """Whether somebody listens on the port."""
+    """Whether a server listens on the port."""
     with closing(socket.socket()) as probe:
         probe.settimeout(1)
         return probe.connect_ex((HOST, port)) == 0
 
 
 def is_free(port: int) -> bool:
-    """Whether a server of ours could listen on the port."""
+    """Whether a server could listen on the port."""
     with closing(socket.socket()) as probe:
         if os.name == "posix":
-            # A server sets it too: connections that linger from its last run are no obstacle.
+            # Servers set it too, so connections that linger from their last run are no obstacle.
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((HOST, port))
@@ -96,7 +100,7 @@ def is_free(port: int) -> bool:
 
 
 def free_port() -> int:
-    """Return a port that nobody uses now."""
+    """Return a port that is not in use now."""
     with closing(socket.socket()) as probe:
         probe.bind((HOST, 0))
         port: int = probe.getsockname()[1]

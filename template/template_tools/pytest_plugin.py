@@ -1,15 +1,16 @@
 """The fixtures of the tests: a database, the development provider, the application, a client.
 
 Each test sees the migrated, empty schema, and what it writes is rolled back. A test marked
-``committed`` gets a database to itself instead: for concurrent requests, deferred constraints,
-and whatever else only a real commit decides.
+``committed`` gets its own database instead: for concurrent requests, deferred constraints, and
+everything else that depends on a real commit.
 """
 
 import os
 from collections.abc import AsyncIterator, Callable, Iterator
+from functools import partial
 
-# The application reads its settings when it is imported. In tests they come from here alone,
-# because .env may name a precious database.
+# The application reads its settings when it is imported. In tests they come from here only, because
+# .env may name a database that must not be touched.
 os.environ |= {
     "ENVIRONMENT": "test",
     "DATABASE_URL": "postgresql://nobody@127.0.0.1:9/app_test_unset",
@@ -24,8 +25,11 @@ import httpx2
 import pytest
 from fastapi import FastAPI
 from pydantic import BaseModel, SecretStr
-from sqlalchemy import URL
+from sqlalchemy import URL, Connection, event, text
 from sqlalchemy.ext.asyncio import async_sessionmaker
+from sqlalchemy.orm import Session as OrmSession
+from sqlalchemy.orm import SessionTransaction
+from sqlmodel import Session
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from app.database.session import Database, open_database
@@ -38,14 +42,14 @@ from template_tools.test_database import TestDatabases, open_test_databases
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Announce the marker."""
+    """Register the marker."""
     config.addinivalue_line(
-        "markers", "committed: the test gets a database of its own, and its commits are real"
+        "markers", "committed: the test has its own database, and its commits are real"
     )
 
 
 def pytest_pycollect_makeitem(obj: object) -> list[pytest.Item] | None:
-    """Take a table or a body for no test, even where it is called Testimonial."""
+    """Do not collect a table or a body as a test class, even if it is called Testimonial."""
     return [] if isinstance(obj, type) and issubclass(obj, BaseModel) else None
 
 
@@ -57,7 +61,7 @@ def anyio_backend() -> str:
 
 @pytest.fixture(scope="session")
 async def databases() -> AsyncIterator[TestDatabases]:
-    """Make databases with the migrated schema; they disappear with the tests."""
+    """Databases with the migrated schema, which are dropped after the tests."""
     async with open_test_databases() as databases:
         yield databases
 
@@ -70,7 +74,7 @@ async def database_url(databases: TestDatabases) -> URL:
 
 @pytest.fixture(scope="session")
 def shared_provider() -> Iterator[RunningProvider]:
-    """Run the development provider on a thread of this process."""
+    """The development provider, on a thread of this process."""
     with running_provider() as provider:
         yield provider
 
@@ -116,6 +120,19 @@ async def application(settings: Settings) -> AsyncIterator[FastAPI]:
         yield app
 
 
+class _ReadOnlySession(Session):
+    """A session whose savepoint refuses writes, in a transaction that others write in."""
+
+
+@event.listens_for(_ReadOnlySession, "after_begin")
+def _refuse_writes(
+    _session: OrmSession, _transaction: SessionTransaction, connection: Connection
+) -> None:
+    # This ends with the savepoint; in the transaction itself, the rest of the test could not write.
+    if connection.in_nested_transaction():
+        connection.execute(text("SET TRANSACTION READ ONLY"))
+
+
 @pytest.fixture
 async def database(
     request: pytest.FixtureRequest,
@@ -123,7 +140,7 @@ async def database(
     databases: TestDatabases,
     settings: Settings,
 ) -> AsyncIterator[Database]:
-    """The application's database for one test: all of it is rolled back, or thrown away."""
+    """The application's database for one test, which is then rolled back or dropped."""
     shared: Database = application.state.database
     if request.node.get_closest_marker("committed"):
         url = await databases.create()
@@ -135,14 +152,15 @@ async def database(
         async with shared.engine.connect() as connection:
             outer = await connection.begin()
             # What the application commits ends a savepoint; the transaction around it is ours.
+            sessionmaker = partial(
+                async_sessionmaker,
+                connection,
+                class_=AsyncSession,
+                expire_on_commit=False,
+                join_transaction_mode="create_savepoint",
+            )
             application.state.database = Database(
-                shared.engine,
-                async_sessionmaker(
-                    connection,
-                    class_=AsyncSession,
-                    expire_on_commit=False,
-                    join_transaction_mode="create_savepoint",
-                ),
+                shared.engine, sessionmaker(), sessionmaker(sync_session_class=_ReadOnlySession)
             )
             yield application.state.database
             await outer.rollback()
@@ -158,7 +176,7 @@ async def session(database: Database) -> AsyncIterator[AsyncSession]:
 
 @pytest.fixture(scope="session")
 async def provider_client(settings: Settings) -> AsyncIterator[httpx2.AsyncClient]:
-    """The connections to the provider, which are dear to open."""
+    """The connections to the provider, which are shared because opening one is slow."""
     async with create_client(settings) as client:
         yield client
 
@@ -167,7 +185,7 @@ async def provider_client(settings: Settings) -> AsyncIterator[httpx2.AsyncClien
 async def introspector(
     application: FastAPI, settings: Settings, provider_client: httpx2.AsyncClient
 ) -> AsyncIterator[Introspector]:
-    """What the application knows about tokens: nothing, in each test anew."""
+    """The application's introspector, with an empty cache for each test."""
     before: Introspector = application.state.introspector
     application.state.introspector = Introspector(provider_client, settings)
     yield application.state.introspector
@@ -181,7 +199,7 @@ async def client(
     database: Database,
     introspector: Introspector,
 ) -> AsyncIterator[httpx2.AsyncClient]:
-    """An HTTP client of the application; it sends no token by itself."""
+    """An HTTP client of the application, which sends no token of its own accord."""
     transport = httpx2.ASGITransport(application)
     async with httpx2.AsyncClient(transport=transport, base_url="http://test") as client:
         yield client

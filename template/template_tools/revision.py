@@ -1,4 +1,4 @@
-"""Write a migration: bring the database to the head, then compare it with the models."""
+"""Write a migration: upgrade the database to the head, then compare it with the models."""
 
 import sys
 
@@ -8,10 +8,9 @@ from alembic.util import CommandError
 
 
 def main(message: str) -> int:
-    """Write a revision named ``message``, unless the models and the database agree."""
+    """Write a revision named ``message``, unless the database matches the models."""
     config = Config("alembic.ini")
     try:
-        # Autogenerate compares the models with the database, so that has to be at the head.
         command.upgrade(config, "head")
         command.revision(config, message, autogenerate=True)
     except CommandError as error:

@@ -1,7 +1,7 @@
-"""Databases for tests: clones of one that the migrations have built.
+"""Databases for tests: copies of a template database that the migrations have built.
 
-The server is the one of TEST_DATABASE_URL, or else the embedded PostgreSQL. Only databases named
-``app_test_*`` are ever touched there.
+The server is that of TEST_DATABASE_URL, or the embedded PostgreSQL. Only databases named
+``app_test_*`` are touched there.
 """
 
 import asyncio
@@ -10,30 +10,33 @@ import os
 import secrets
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from typing import TYPE_CHECKING
 
 import asyncpg
-from alembic import command
-from alembic.config import Config
 from sqlalchemy import URL
 from sqlalchemy.engine import make_url
 
 from template_tools.configuration import PROJECT_ROOT
 from template_tools.postgres import running_server
 
+if TYPE_CHECKING:
+    # Importing Alembic takes a tenth of a short test run, which finds its template built already.
+    from alembic.config import Config
+
 _PREFIX = "app_test_"
-# Two test runs, or two workers of one, build the template one after the other.
+# An advisory lock, so that concurrent test runs and workers build the template once.
 _BUILD_LOCK = 0x746D706C
 
 
 class TestDatabases:
-    """A server, the template on it, and the clones that were made in this process."""
+    """The test databases of one process."""
 
     __test__ = False
 
     def __init__(self, server: URL, connection: asyncpg.Connection) -> None:
         self._server = server
         self._connection = connection
-        # Another project may test on the same server, with another schema.
+        # The names differ by project, because several may use the same server.
         source = hashlib.sha256(str(PROJECT_ROOT).encode())
         self._family = f"{_PREFIX}{source.hexdigest()[:6]}_"
         for path in sorted((PROJECT_ROOT / "migrations").rglob("*.py")):
@@ -49,18 +52,18 @@ class TestDatabases:
         return self._server.set(database=name)
 
     async def drop(self, url: URL) -> None:
-        """Drop a database that ``create`` has made, and end the sessions that are still on it."""
+        """Drop a database that ``create`` has made, even if there are connections to it."""
         name = url.database or ""
         self._clones.remove(name)
         await self._execute("DROP DATABASE {} WITH (FORCE)", name)
 
     async def drop_all(self) -> None:
-        """Drop what was created and not dropped yet."""
+        """Drop the databases that are left."""
         for name in list(self._clones):
             await self.drop(self._server.set(database=name))
 
     async def build_template(self) -> None:
-        """Run the migrations once for each state of them; later test runs find the result."""
+        """Run the migrations, unless an earlier test run has done so since they last changed."""
         await self._connection.execute("SELECT pg_advisory_lock($1)", _BUILD_LOCK)
         try:
             if not await self._exists(self._template):
@@ -77,7 +80,7 @@ class TestDatabases:
         return bool(await self._connection.fetchval(query, name))
 
     async def _drop_outdated(self) -> None:
-        """Drop what earlier states of the migrations, and runs that were killed, have left."""
+        """Drop what was built from other migrations, and what killed test runs have left."""
         query = "SELECT datname FROM pg_database WHERE starts_with(datname, $1)"
         for row in await self._connection.fetch(query, self._family):
             await self._execute("DROP DATABASE {} WITH (FORCE)", row["datname"])
@@ -90,7 +93,7 @@ class TestDatabases:
 
 @asynccontextmanager
 async def open_test_databases() -> AsyncIterator[TestDatabases]:
-    """Connect to the server, build the template if need be, and drop every clone at the end."""
+    """Connect to the server, build the template if need be, and drop every copy at the end."""
     with _server() as url:
         connection = await asyncpg.connect(
             url.set(drivername="postgresql").render_as_string(hide_password=False)
@@ -115,6 +118,8 @@ def _server() -> Iterator[URL]:
 
 def migrate(url: URL, revision: str) -> None:
     """Upgrade, or downgrade, a database to ``revision``; not from a running event loop."""
+    from alembic import command
+
     with _alembic(url) as config:
         if revision == "base":
             command.downgrade(config, revision)
@@ -126,15 +131,19 @@ def check(url: URL) -> None:
     """Compare a database with the models.
 
     Raises:
-        CommandError: They differ; the message says in what.
+        CommandError: They differ; the message names the differences.
     """
+    from alembic import command
+
     with _alembic(url) as config:
         command.check(config)
 
 
 @contextmanager
-def _alembic(url: URL) -> Iterator[Config]:
-    """Point Alembic at ``url``. alembic.ini is not read: it would configure the logging anew."""
+def _alembic(url: URL) -> Iterator["Config"]:
+    """Point Alembic at ``url``, without alembic.ini, which would reconfigure the logging."""
+    from alembic.config import Config
+
     config = Config()
     config.set_main_option("script_location", str(PROJECT_ROOT / "migrations").replace("%", "%%"))
     before = os.environ["DATABASE_URL"]

@@ -26,8 +26,8 @@ USER = "app"
 _FIND = """
 import json, sys
 from pathlib import Path
-from devtools.postgres.binaries import find_binaries
-from devtools.postgres.folders import reachable_binaries, server_account
+from template_tools.postgres.binaries import find_binaries
+from template_tools.postgres.folders import reachable_binaries, server_account
 account = server_account()
 binaries = reachable_binaries(find_binaries(), account, Path(sys.argv[1]))
 print(json.dumps([str(binaries.folder), account and account.uid, account and account.gid]))

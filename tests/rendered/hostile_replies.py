@@ -39,6 +39,7 @@ from app.core.errors import Problem
 from app.settings import Settings
 from app.utils.sso.resource_server.introspector import Introspector
 from app.utils.sso.resource_server.provider_client import create_client
+from app.utils.sso.resource_server.provider_errors import ProviderError
 
 EXAMPLES = int(sys.argv[1])
 ISSUER = "https://sso.example.com"
@@ -95,8 +96,7 @@ class Wire(httpx2.AsyncBaseTransport):
 
 _wire = Wire()
 _usual = Settings()
-_client = create_client(_usual)
-_client._transport, _client._mounts = _wire, {}
+_client = create_client(_usual, _wire)
 _configured = {"sso_introspection_url": INTROSPECTION, "sso_jwks_url": f"{ISSUER}/jwks"}
 
 
@@ -122,6 +122,8 @@ async def _status(introspector: Introspector, token: str, scopes: list[str]) -> 
         data = await introspector.token_data(token, scopes)
     except Problem as problem:
         return problem.response().status_code
+    except ProviderError:
+        return 503
     finally:
         await introspector.close()
     # A route reads all of these, and none of them may raise.

@@ -7,8 +7,9 @@ from typing import Annotated
 
 import httpx2
 import pytest
-from fastapi import APIRouter, FastAPI, Security
+from fastapi import APIRouter, Depends, FastAPI, Security
 from fastapi.dependencies.models import Dependant
+from fastapi.dependencies.utils import get_dependant
 from fastapi.routing import APIRoute, iter_route_contexts
 
 from app.core.openapi import PUBLIC
@@ -16,12 +17,13 @@ from app.core.project import TITLE, VERSION
 from app.database.session import Database, open_database
 from app.main import create_app
 from app.settings import Settings
+from app.utils.sso.authorization import require_roles
 from app.utils.sso.introspection import CurrentToken, introspect_token
 from app.utils.sso.introspection_schema import TokenData
 from app.utils.sso.resource_server.introspector import Introspector
 from template_tools.configuration import PROJECT_ROOT
 from template_tools.processes import free_port
-from template_tools.provider import Faults, RunningProvider
+from tests.service.provider import Faults, RunningProvider
 
 
 async def _get(app: FastAPI, path: str, **headers: str) -> httpx2.Response:
@@ -111,6 +113,48 @@ async def test_the_description_names_the_service_the_provider_and_the_problems(
     for path in document["paths"].values():
         for operation in path.values():
             assert "application/problem+json" in operation["responses"]["default"]["content"]
+
+
+@pytest.mark.parametrize("built", [1, 2])
+async def test_a_protected_route_shows_both_ways_to_come_by_a_token_with_its_scopes(
+    settings: Settings, built: int
+) -> None:
+    """However it depends on the token, and however often the description is asked for."""
+    app, router = create_app(settings), APIRouter(dependencies=[Depends(introspect_token)])
+
+    @app.get("/alias")
+    async def alias(_token: CurrentToken) -> None: ...
+
+    @app.get("/scopes")
+    async def scopes(
+        _token: Annotated[TokenData, Security(introspect_token, scopes=["report:write"])],
+    ) -> None: ...
+
+    @app.get("/roles")
+    async def roles(
+        _token: Annotated[TokenData, Security(require_roles("admin"), scopes=["report:write"])],
+    ) -> None: ...
+
+    @router.get("/router")
+    async def routers() -> None: ...
+
+    app.include_router(router)
+    for _ in range(built):
+        document = app.openapi()
+    assert document["components"]["securitySchemes"].keys() == {"SSO", "Token"}
+    for path, wanted in (
+        ("/alias", []),
+        ("/scopes", ["report:write"]),
+        ("/roles", ["report:write"]),
+        ("/router", []),
+    ):
+        operation = document["paths"][path]["get"]
+        assert operation["security"] == [{"SSO": wanted}, {"Token": wanted}]
+    assert document["paths"]["/livez"]["get"]["security"] == []
+
+
+def test_nothing_of_the_description_is_resolved_at_each_request() -> None:
+    assert get_dependant(path="/", call=introspect_token).dependencies == []
 
 
 async def test_every_route_asks_for_a_token_or_says_that_it_is_public(settings: Settings) -> None:

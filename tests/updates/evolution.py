@@ -56,39 +56,54 @@ _ISSUED_AT_TEST = '''\
 """A token from the future is none of the provider's."""
 
 import time
-from collections.abc import Callable
 
 import httpx2
+import pytest
+from fastapi import FastAPI
 
-from devtools.provider import Faults, RunningProvider
+from app.core.errors import add_exception_handlers
+from app.utils.sso.introspection import CurrentToken
+from template_tools.provider import Faults, RunningProvider
+from template_tools.pytest_plugin import Bearer
 
 
+async def read_anyone(_token: CurrentToken) -> None:
+    """Answer whoever has a token."""
+
+
+@pytest.mark.usefixtures("client")
 async def test_a_token_that_is_issued_in_the_future_is_refused(
-    caller: httpx2.AsyncClient,
-    provider: RunningProvider,
-    bearer: Callable[..., dict[str, str]],
+    application: FastAPI, provider: RunningProvider, bearer: Bearer
 ) -> None:
+    app = FastAPI()
+    app.state = application.state
+    add_exception_handlers(app)
+    app.add_api_route("/anyone", read_anyone)
     claims = {"iat": int(time.time()) + 3600}
     provider.faults = Faults.model_validate({"override_claims": claims})
-    assert (await caller.get("/anyone", headers=bearer())).status_code == 401
+    transport = httpx2.ASGITransport(app)
+    async with httpx2.AsyncClient(transport=transport, base_url="http://test") as caller:
+        assert (await caller.get("/anyone", headers=bearer())).status_code == 401
 '''
-SECURITY_TEST = "tests/utils/sso/test_issued_at.py"
+SECURITY_TEST = "tests/contract/test_issued_at.py"
+# Projects of the first six releases had it at another place.
+FIXED = "app/utils/sso/resource_server/token_validation.py"
 
 
 def _fix_security(clone: Path) -> None:
     edit(
-        clone / "template/app/utils/sso/verdict.py",
-        "        if token.nbf is not None and",
-        "        if token.iat is not None and token.iat > now + LEEWAY_SECONDS:\n"
-        '            raise TokenOutOfTime("The token is issued in the future.")\n'
-        "        if token.nbf is not None and",
+        clone / "template" / FIXED,
+        "        if data.nbf is not None and",
+        "        if data.iat is not None and data.iat > now + LEEWAY_SECONDS:\n"
+        '            raise TokenNotInForce("The token is issued in the future.")\n'
+        "        if data.nbf is not None and",
     )
     (clone / "template" / SECURITY_TEST).write_text(_ISSUED_AT_TEST, "utf-8")
 
 
 def has_security_fix(folder: Path) -> bool:
     """Whether the fix of the first step is in a project."""
-    return _has("app/utils/sso/verdict.py", "issued in the future")(folder)
+    return (folder / FIXED).exists() and _has(FIXED, "issued in the future")(folder)
 
 
 # --- Questions ------------------------------------------------------------------------------------
@@ -159,15 +174,15 @@ def _rename_setting(clone: Path) -> None:
     settings = clone / "template/app/core/settings.py"
     edit(
         settings,
-        "    max_body_size: int = Field("
-        'default=1_000_000, ge=0, description="of a request, in bytes")\n',
+        "    max_body_size: int = Field(default=1_000_000, ge=0)\n"
+        '    """The largest body of a request, in bytes."""\n',
         "    request_body_limit: int = Field(\n"
         "        default=1_000_000,\n"
         "        ge=0,\n"
         "        # The second is its former name.\n"
         '        validation_alias=AliasChoices("request_body_limit", "max_body_size"),\n'
-        '        description="of a request, in bytes",\n'
-        "    )\n\n"
+        "    )\n"
+        '    """The largest body of a request, in bytes."""\n\n'
         "    @property\n"
         "    def max_body_size(self) -> int:\n"
         '        """The former name of ``request_body_limit``."""\n'
@@ -180,12 +195,7 @@ def _rename_setting(clone: Path) -> None:
         "max_body_size=settings.request_body_limit",
     )
     edit(clone / "template/.env.example.jinja", "# MAX_BODY_SIZE=", "# REQUEST_BODY_LIMIT=")
-    edit(
-        clone / "template/tests/core/test_settings.py",
-        '("MAX_BODY_SIZE", "-1")',
-        '("REQUEST_BODY_LIMIT", "-1")',
-    )
-    test = clone / "template/tests/core/test_renamed_setting.py"
+    test = clone / "template/tests/contract/test_renamed_setting.py"
     test.write_text(_RENAMED_SETTING_TEST, "utf-8")
 
 
@@ -246,9 +256,9 @@ def _add_middleware(clone: Path) -> None:
     edit(main, "import DESCRIPTION, TITLE, VERSION\n", "import DESCRIPTION, NAME, TITLE, VERSION\n")
     outermost = "    app.add_middleware(SecurityHeaders)\n"
     edit(main, outermost, f"{outermost}    app.add_middleware(ServiceName, name=NAME)\n")
-    (template / "tests/core/test_service_name.py").write_text(_MIDDLEWARE_TEST, "utf-8")
+    (template / "tests/contract/test_service_name.py").write_text(_MIDDLEWARE_TEST, "utf-8")
     # The team has deleted the one and renamed the other; neither may come back.
-    for path in ("tests/core/test_middleware.py", "tests/test_main.py"):
+    for path in ("tests/contract/test_description.py", "tests/contract/test_migrations.py"):
         text = (template / path).read_text("utf-8")
         (template / path).write_text(f"{text}\n\n# A case for the new middleware.\n", "utf-8")
 
@@ -359,8 +369,8 @@ def _touch_shared_files(clone: Path) -> None:
     )
     edit(
         template / "ruff.toml",
-        '"devtools/**" =',
-        '"devtools/nothing.py" = ["E501"]\n"devtools/**" =',
+        '"app/hooks.py" =',
+        '"app/nothing.py" = ["E501"]\n"app/hooks.py" =',
     )
     edit(template / ".gitignore.jinja", "*.rej\n", "*.rej\n.core-cache/\n")
     example = template / ".env.example.jinja"
@@ -379,7 +389,7 @@ def _touch_shared_files(clone: Path) -> None:
     pyproject = template / "pyproject.toml.jinja"
     edit(pyproject, "show_missing = true\n", "show_missing = true\nprecision = 1\n")
     edit(
-        template / "devtools/tasks.toml",
+        template / "template_tools/tasks.toml",
         "[tasks.format]\n",
         '[tasks.core-nothing]\nhelp = "Do nothing"\ncmd = "python -c pass"\n\n[tasks.format]\n',
     )
@@ -398,7 +408,7 @@ def _shared_files_touched(folder: Path) -> bool:
         ".env.example": "CORE_NOTHING",
         "Dockerfile": "LABEL core",
         "pyproject.toml": "precision = 1",
-        "devtools/tasks.toml": "core-nothing",
+        "template_tools/tasks.toml": "core-nothing",
     }
     return all(_has(path, text)(folder) for path, text in probes.items())
 

@@ -24,8 +24,19 @@ PACKAGES = (
 )
 DEV_PACKAGES = ("dirty-equals>=0.11",)
 # What Nordwind does not need: it builds its images elsewhere, and has a gateway for headers.
-DELETED = (".dockerignore", "tests/core/test_middleware.py")
-RENAMED = {"tests/test_main.py": "tests/test_application.py"}
+DELETED = (
+    ".dockerignore",
+    "tests/core/test_middleware.py",  # Until 0.6.0.
+    "tests/contract/test_description.py",
+)
+RENAMED = {
+    "tests/test_main.py": "tests/test_application.py",  # Until 0.6.0.
+    "tests/contract/test_migrations.py": "tests/test_schema.py",
+}
+# What Nordwind has edited and 0.7.0 has moved: a conflict must show it.
+MOVED = "app/utils/sso/discovery.py"
+# What Nordwind has edited and 0.7.0 has taken out of projects: the changelog's command shows it.
+GONE = ("devtools/dev.py", "tests/core/test_errors.py")
 # What only the machine of a developer knows; git ignores it.
 DOTENV = "CLIENT_SECRET='Nordwind only'\nMAX_BODY_SIZE=2000000\n"
 
@@ -61,10 +72,12 @@ def live(folder: Path, env: Mapping[str, str], lock: Path | None = None) -> None
     _extend_delivery(folder)
     _rewrite_readme(folder)
     _change_what_the_template_owns(folder)
+    _change_what_moves_or_goes(folder)
     for path in DELETED:
-        (folder / path).unlink()
+        (folder / path).unlink(missing_ok=True)
     for path, new in RENAMED.items():
-        (folder / path).rename(folder / new)
+        if (folder / path).exists():
+            (folder / path).rename(folder / new)
     with (folder / ".env").open("a", encoding="utf-8") as file:
         file.write(DOTENV)
     commit(folder, "Three years of Nordwind")
@@ -124,14 +137,16 @@ def _add_code(folder: Path) -> None:
     for path, code in CODE.items():
         _write(folder / path, code)
     settings = folder / "app" / "settings.py"
-    _replace(
-        settings,
-        '    """Everything that the environment decides about this service."""\n',
-        '    """Everything that the environment decides about Nordwind."""\n\n'
+    # The first line of its docstring is another one in each of the first releases.
+    text = settings.read_text("utf-8")
+    head, fields = re.split(r'(?<=class Settings\(CoreSettings\):\n)    """.+"""\n', text)
+    settings.write_text(
+        f'{head}    """Everything that the environment decides about Nordwind."""\n\n'
         '    nordwind_region: str = Field(default="eu", description="where Nordwind stores")\n'
-        "    nordwind_page_size: int = Field(default=50, ge=1, le=500)\n",
+        f"    nordwind_page_size: int = Field(default=50, ge=1, le=500)\n{fields}",
+        "utf-8",
     )
-    # Since 0.4.0 the seed has a field itself.
+    # From 0.4.0 to 0.6.0 the seed has such a field itself.
     if "from pydantic import Field\n" not in settings.read_text("utf-8"):
         _replace(
             settings,
@@ -195,6 +210,21 @@ def _change_what_the_template_owns(folder: Path) -> None:
         ' (%s)", type(error).__name__)\n'
         '        logger.warning("Nordwind: call the database team")\n',
     )
+
+
+def _change_what_moves_or_goes(folder: Path) -> None:
+    if (folder / MOVED).exists():
+        _replace(folder / MOVED, "_FRESH_SECONDS = 3600\n", "_FRESH_SECONDS = 7200\n")
+    for path in GONE:
+        if (folder / path).exists():
+            _append(folder / path, "\n# Nordwind has been here.\n")
+    imports = [line for path, line in OLD_PLACES.items() if (folder / path).exists()]
+    if imports:
+        text = '"""Nordwind imports what it has always imported."""\n\n'
+        names = [line.rpartition(" ")[2] for line in imports]
+        body = f"\n\ndef test_what_nordwind_imports_is_there() -> None:\n    assert {names[0]}\n"
+        body += "".join(f"    assert {name}\n" for name in names[1:])
+        _write(folder / "tests/nordwind/test_imports.py", text + "\n".join(imports) + "\n" + body)
 
 
 def _write(path: Path, text: str) -> None:
@@ -588,6 +618,15 @@ CODE = {
     "tests/app_nordwind/test_paper.py": PAPER_TEST,
     "scripts/nordwind_report.py": '"""Nordwind\'s monthly report."""\n',
     "scripts/nordwind_seed.py": '"""Nordwind\'s first rows."""\n',
+}
+
+# By the file that it is imported from, in the order that the linter asks for.
+OLD_PLACES = {
+    "app/database/rows.py": "from app.database.rows import find_row",
+    "app/utils/sso/verdict.py": "from app.utils.sso.verdict import LEEWAY_SECONDS",
+    "devtools/provider/__init__.py": "from devtools.provider import RunningProvider",
+    "devtools/pytest_plugin.py": "from devtools.pytest_plugin import Bearer",
+    "tests/hostile/probes.py": "from tests.hostile.probes import resource_probes",
 }
 
 MYPY = """

@@ -26,6 +26,8 @@ NAMES = {RELEASE: "the work tree"} | {
     step.version: f"+ {number}. {step.name}" for number, step in enumerate(STEPS, start=1)
 }
 EARLIER = [version for version in NAMES if version != LAST]
+# A team's project takes each step below; that it may begin at any of them is shown by a few.
+BEGINNINGS = EARLIER[::4]
 
 
 def assert_arrived(project: Project, steps: tuple[Step, ...] = STEPS) -> None:
@@ -42,7 +44,7 @@ class TestALivedInProject:
         assert_passes(project, "check")
         assert_tests_pass(project)
 
-    @pytest.mark.parametrize("version", EARLIER, ids=NAMES.get)
+    @pytest.mark.parametrize("version", BEGINNINGS, ids=NAMES.get)
     def test_it_takes_all_later_releases_at_once(
         self,
         lives: Lives,

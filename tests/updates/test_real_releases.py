@@ -1,11 +1,13 @@
 """Projects of every release so far take the work tree's template, and what may follow it."""
 
+import re
 from pathlib import Path
 
 import pytest
 
 from tests.answers import DEFAULTS, EVERYTHING, Answers
-from tests.projects import RELEASE, Project, Projects, succeed, tree, uv
+from tests.projects import RELEASE, REPOSITORY, Project, Projects, succeed, tree, uv
+from tests.updates import team
 from tests.updates.evolution import SECURITY_TEST, STEPS, has_security_fix
 from tests.updates.flips import SETS
 from tests.updates.releases import current_version, find_releases
@@ -20,6 +22,7 @@ from tests.updates.updating import (
     assert_tests_pass,
     conflicts,
     recorded_answers,
+    resolve,
     update,
 )
 
@@ -37,6 +40,14 @@ def recorded(version: str, kind: str, found: list[str], lost: list[str], *, suit
     """Return the row of an update from a real release."""
     settled = version != current_version()
     return Update(version, kind, len(found), len(lost), suite, settled)
+
+
+def command_of_the_changelog() -> str:
+    """Return the command by which a team sees its own edits of what moves and goes."""
+    changelog = (REPOSITORY / "CHANGELOG.md").read_text("utf-8")
+    found = re.search(r"^git log .* -- .+$", changelog, re.MULTILINE)
+    assert found is not None
+    return found[0]
 
 
 @pytest.mark.takes_minutes
@@ -65,14 +76,23 @@ class TestFromEachRelease:
     ) -> None:
         project = lives.project(version, "lived-in", DEFAULTS, tmp_path / "service")
         written = Written.since_the_start(project.folder)
+        moved = [path for path in (team.MOVED,) if (project.folder / path).exists()]
+        gone = [path for path in team.GONE if (project.folder / path).exists()]
+        shown = succeed("sh", "-c", command_of_the_changelog(), cwd=project.folder)
+        assert [path for path in [*moved, *gone] if path not in shown] == []
 
         update(project.folder, RELEASE)
 
         found, lost = conflicts(project.folder), written.lost(project.folder)
+        lost = [line for line in lost if not line.startswith(tuple(gone))]
         whole = version in WHOLE
-        recorded(version, "lived-in", found, lost, suite=whole).record(record_property)
-        assert found == []
+        unseen = [path for path in found if path not in moved]
+        recorded(version, "lived-in", unseen, lost, suite=whole).record(record_property)
+        assert found == moved
         assert lost == []
+        for path in moved:
+            resolve(project.folder, path)
+            assert "Moved to" in (project.folder / path).read_text("utf-8")
         server.migrate(project, "what the template brings")
         assert_lints(project)
         if whole:
@@ -89,9 +109,10 @@ class TestFromEachRelease:
 
         update(project.folder, SECURITY_FIX)
 
-        assert conflicts(project.folder) == []
+        assert [path for path in conflicts(project.folder) if path != team.MOVED] == []
         assert has_security_fix(project.folder)
         if version in WHOLE:
+            resolve(project.folder, team.MOVED)
             assert_tests_pass(project, SECURITY_TEST)
 
 

@@ -41,7 +41,7 @@ def test_a_resource_that_a_team_deleted_stays_deleted(lives: Lives, tmp_path: Pa
 def test_the_files_that_are_the_team_s_from_the_first_day_are_known() -> None:
     for path in ("app/settings.py", "app/api/v1/router.py", "README.md", ".env"):
         assert is_seed(path), path
-    for path in ("app/main.py", "tests/core/test_settings.py", "app/database/model/__init__.py"):
+    for path in ("app/main.py", "tests/contract/test_access.py", "app/database/model/__init__.py"):
         assert not is_seed(path), path
 
 

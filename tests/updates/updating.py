@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 import shutil
 import subprocess
 from collections.abc import Iterator, Set
@@ -29,6 +30,7 @@ from tests.projects import (
     tree,
     uv,
 )
+from tests.test_rendering import MOVED
 from tests.updates import team
 from tests.updates.evolution import STEPS
 
@@ -38,6 +40,8 @@ type Kind = Literal["untouched", "lived-in"]
 SEEDS: list[str] = yaml.safe_load((REPOSITORY / "copier.yml").read_text("utf-8"))["_skip_if_exists"]
 LEFT = frozenset[str]().union(*(step.left for step in STEPS))
 RELEASED = frozenset[str]().union(*(step.released for step in STEPS))
+# Where projects of older releases keep a module that imports what has moved.
+STUBS = frozenset(moved["old"] for moved in MOVED)
 
 
 def update(folder: Path, release: str, answers: Answers | None = None) -> None:
@@ -64,6 +68,13 @@ def conflicts(folder: Path) -> list[str]:
     return sorted(found | set(unmerged.splitlines()))
 
 
+def resolve(folder: Path, path: str) -> None:
+    """Take the template's side of each conflict in a file, as its changelog says."""
+    file = folder / path
+    marked = r"<<<<<<< before updating\n.*?=======\n(.*?)>>>>>>> after updating\n"
+    file.write_text(re.sub(marked, r"\1", file.read_text("utf-8"), flags=re.DOTALL), "utf-8")
+
+
 def assert_like_new(
     folder: Path,
     before: dict[str, bytes],
@@ -74,9 +85,11 @@ def assert_like_new(
     """Check that an untouched project is a new one now, and that its seeds are as they were.
 
     ``unanswered`` are the files that a new answer leaves out, and ``handed_over`` those that are
-    the team's since a step of the chain.
+    the team's since a step of the chain. An older project has a module at each old place.
     """
     updated = tree(folder)
+    for path in updated.keys() & STUBS:
+        assert b"Moved to" in updated.pop(path), path
     theirs = {path for path in before.keys() | updated.keys() | new.keys() if is_seed(path)}
     theirs |= handed_over
     assert {path: text for path, text in updated.items() if path not in theirs} == {
@@ -228,7 +241,7 @@ class Lives:
 _MIGRATE = """
 import asyncio, os, sys
 import asyncpg
-import devtools.pytest_plugin  # Sets what the application needs, and imports it.
+import template_tools.pytest_plugin  # Sets what the application needs, and imports it.
 from alembic import command
 from alembic.config import Config
 
@@ -278,7 +291,7 @@ class Server:
 def _source(folder: Path) -> bytes:
     """Return a digest of everything that decides how the application and its tables are."""
     digest = hashlib.sha256()
-    for part in ("app", "devtools", "migrations"):
+    for part in ("app", "template_tools", "migrations"):
         for path in sorted((folder / part).rglob("*.*")):
             if path.suffix != ".pyc" and path.is_file():
                 digest.update(path.relative_to(folder).as_posix().encode() + path.read_bytes())
@@ -290,7 +303,7 @@ def _source(folder: Path) -> bytes:
 @contextmanager
 def running_server(project: Project) -> Iterator[Server]:
     """Run the embedded server of a project until the tests end."""
-    command = ("-m", "devtools.postgres", "run", "--profile", "test", "--", "sh", "-c")
+    command = ("-m", "template_tools.postgres", "run", "--profile", "test", "--", "sh", "-c")
     with subprocess.Popen(
         [project.program("python"), *command, "echo $DATABASE_URL; exec cat"],
         cwd=project.folder,

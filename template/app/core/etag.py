@@ -1,4 +1,4 @@
-"""Changing a resource without undoing what somebody else has changed (RFC 9110 §13)."""
+"""Conditional requests, which keep concurrent changes from being lost (RFC 9110 §13)."""
 
 import re
 from collections.abc import Sequence
@@ -10,17 +10,17 @@ from fastapi import Depends, Header, Response
 
 from app.core.errors import BadRequest, PreconditionFailed, PreconditionRequired
 
-# RFC 9110 §8.8.3. A weak tag is understood, and never matches: §13.1.1 compares strongly.
+# RFC 9110 §8.8.3. A weak tag is valid, but never matches: §13.1.1 compares strongly.
 _TAG = r'(W/)?"([\x21\x23-\x7e]*)"'
 _TAGS = re.compile(rf"{_TAG}(?:[ \t]*,[ \t]*{_TAG})*")
-# The same for the API's description, and * beside it.
+# The same, or *, for the API's description.
 IF_MATCH_PATTERN = rf"^(\*|{_TAG}([ \t]*,[ \t]*{_TAG})*)$"
-_STATE = "The ETag of the resource as it was read, or * for any state"
-OPTIONAL_STATE = f"{_STATE}; without it, any is meant"
+_DESCRIPTION = "The ETag of the resource as it was read, or * for any state"
+OPTIONAL_DESCRIPTION = f"{_DESCRIPTION}; any state by default"
 
 
 class Versioned(Protocol):
-    """What has a key, and counts its changes; every table does."""
+    """A row with a key and a version, as every table has them."""
 
     id: UUID
     version: int
@@ -28,27 +28,27 @@ class Versioned(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Precondition:
-    """The states of a resource for which the caller has meant the request; None is any."""
+    """The states of a resource that a request is valid for; None for any state."""
 
     tags: frozenset[str] | None
 
     def check(self, row: Versioned) -> None:
-        """Return if the row is in one of them.
+        """Return if the row is in one of the states.
 
         Raises:
-            PreconditionFailed: Somebody has changed it.
+            PreconditionFailed: The row has been changed.
         """
         if self.tags is not None and str(row.version) not in self.tags:
-            raise PreconditionFailed("The resource was changed meanwhile; read it again.")
+            raise PreconditionFailed("The resource has been changed; read it again.")
 
 
 def read_precondition(
-    if_match: Annotated[list[str] | None, Header(description=_STATE)] = None,
+    if_match: Annotated[list[str] | None, Header(description=_DESCRIPTION)] = None,
 ) -> Precondition:
-    """Return what the request says in ``If-Match``.
+    """Return the precondition in the header ``If-Match``.
 
     Raises:
-        PreconditionRequired: It says nothing; without it, changes get lost.
+        PreconditionRequired: The header is missing or empty.
         BadRequest: The header is not a list of entity tags.
     """
     value = _joined(if_match or ())
@@ -58,12 +58,12 @@ def read_precondition(
 
 
 def read_optional_precondition(
-    if_match: Annotated[list[str] | None, Header(description=OPTIONAL_STATE)] = None,
+    if_match: Annotated[list[str] | None, Header(description=OPTIONAL_DESCRIPTION)] = None,
 ) -> Precondition:
-    """Return what the request says in ``If-Match``, where it need not say anything.
+    """Return the precondition in the header ``If-Match``, which may be missing.
 
-    What it says must hold all the same (RFC 9110 §13.1.1): a route that ignores the header would
-    delete what somebody has just changed.
+    A header that is sent must hold (RFC 9110 §13.1.1): a route that ignored it would delete what
+    another request has just changed.
 
     Raises:
         BadRequest: The header is not a list of entity tags.
@@ -72,7 +72,7 @@ def read_optional_precondition(
 
 
 def _joined(lines: Sequence[str]) -> str:
-    """Return the lines of a header as the one line that they mean (RFC 9110 §5.3)."""
+    """Join the lines of a header into the equivalent single line (RFC 9110 §5.3)."""
     return ", ".join(line for it in lines if (line := it.strip(" \t")))
 
 
@@ -89,11 +89,11 @@ OptionalIfMatch = Annotated[Precondition, Depends(read_optional_precondition)]
 
 
 def set_etag(response: Response, row: Versioned) -> None:
-    """Say which state of the row the response shows (RFC 9110 §8.8.3)."""
+    """Set the header that names the row's state (RFC 9110 §8.8.3)."""
     response.headers["ETag"] = f'"{row.version}"'
 
 
 def set_location(response: Response, row: Versioned) -> None:
-    """Say where the row that was created is (RFC 9110 §10.2.2), relative to its collection."""
+    """Set the headers for a created row; its URL is relative to the collection's (§10.2.2)."""
     response.headers["Location"] = str(row.id)
     set_etag(response, row)

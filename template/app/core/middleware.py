@@ -1,4 +1,4 @@
-"""What happens around every request, as plain ASGI: BaseHTTPMiddleware costs four times as much."""
+"""Middleware for every request, as plain ASGI: BaseHTTPMiddleware costs four times as much."""
 
 import logging
 
@@ -16,8 +16,8 @@ _HEADERS = {
     "Strict-Transport-Security": "max-age=31536000; includeSubDomains",
 }
 _API_POLICY = "default-src 'none'; frame-ancestors 'none'"
-# The pages of /docs and /redoc load their viewer from FastAPI's content network and run one
-# inline script; they must also reach the identity provider, which the browser's user chooses.
+# /docs and /redoc load their viewer from a CDN and run one inline script. They also connect to the
+# identity provider, wherever that is.
 _DOCS_POLICY = (
     "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; connect-src *; "
     "img-src 'self' data: https:; worker-src blob:; "
@@ -29,10 +29,7 @@ _DOCS_PATHS = frozenset({"/docs", "/docs/oauth2-redirect", "/redoc"})
 
 
 class SecurityHeaders:
-    """Send the headers that keep a browser from misusing an answer.
-
-    A route that sets one of them itself is left alone.
-    """
+    """Add security headers to every response, unless the route has set them."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -57,10 +54,10 @@ class SecurityHeaders:
 
 
 class ErrorBoundary:
-    """Answer a bug with a problem document, and log its traceback.
+    """Answer an unhandled exception with a problem document, and log its traceback.
 
-    Starlette's own handler would raise the exception again after answering, and the server
-    would close the connection under the caller's next request.
+    Starlette's own handler raises the exception again after it has responded, and the server then
+    closes the connection, on which the caller's next request may be under way.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -82,16 +79,16 @@ class ErrorBoundary:
             await self.app(scope, receive, remember_start)
         except Exception:
             if started:
-                # The status is out; a broken connection is the only honest signal left.
+                # The status has been sent; only a broken connection can still signal an error.
                 raise
             logger.exception("Unhandled error in %s %s", scope["method"], ascii(scope["path"]))
             await InternalServerError().response()(scope, receive, send)
 
 
 class BodyLimit:
-    """Refuse a request whose body is larger than ``max_body_size`` bytes, as it arrives.
+    """Reject a request as soon as its body exceeds ``max_body_size`` bytes.
 
-    A route may set another limit for itself, with FastAPI's parameter of that name.
+    A route can have a limit of its own, with FastAPI's parameter of the same name.
     """
 
     def __init__(self, app: ASGIApp, max_body_size: int) -> None:
@@ -102,7 +99,7 @@ class BodyLimit:
         replaced = False
 
         async def send_problem(message: Message) -> None:
-            """Pass everything on, but the limiter's refusal in plain text."""
+            """Replace Starlette's plain-text 413, and pass everything else on."""
             nonlocal replaced
             if message["type"] == "http.response.start" and _is_plain_refusal(message):
                 replaced = True

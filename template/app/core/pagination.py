@@ -1,4 +1,4 @@
-"""Lists in pages that stay right while rows come and go."""
+"""Keyset pagination, whose pages stay correct while rows are added and removed."""
 
 import base64
 import re
@@ -17,17 +17,17 @@ from pydantic_core import PydanticCustomError
 
 from app.core.schema import RequestSchema, ResponseSchema
 
-# The 128 bits of a key in base64url; the last four bits of the last character are zero.
+# A UUID in base64url; the last four bits of the last character are padding, and zero.
 _CURSOR = "^[A-Za-z0-9_-]{21}[AQgw]$"
 
-# How JSON writes them; more digits than these fit no column.
+# A JSON number; no column has more digits than this.
 _NUMBER = re.compile(r"-?\d{1,40}(\.\d{1,40})?([eE][+-]?\d{1,4})?", re.ASCII)
 
 
 def _key(value: object) -> UUID:
-    """Read a cursor. It is opaque to callers, so that what is in it may change."""
+    """Decode a cursor, which is opaque to callers so that its content may change."""
     if not isinstance(value, str) or not re.fullmatch(_CURSOR[1:-1], value):
-        raise PydanticCustomError("cursor", "Take the next_cursor of the page before")
+        raise PydanticCustomError("cursor", "Use the next_cursor of the previous page")
     return UUID(bytes=base64.urlsafe_b64decode(f"{value}=="))
 
 
@@ -46,21 +46,21 @@ type Cursor = Annotated[
 
 
 class PageQuery(RequestSchema):
-    """Which page of a list the caller wants; members of subclasses are filters."""
+    """The page of a list that the caller asks for; fields of subclasses are filters."""
 
     cursor: Annotated[
-        Cursor | None, Field(description="The next_cursor of the page before; none for the first")
+        Cursor | None, Field(description="The next_cursor of the previous page; none for the first")
     ] = None
     limit: Annotated[
-        int, Field(strict=True, ge=1, le=100, description="How many items at most")
+        int, Field(strict=True, ge=1, le=100, description="The maximum number of items")
     ] = 50
 
     @field_validator("*", mode="wrap")
     @classmethod
     def _read(cls, value: object, handler: ValidatorFunctionWrapHandler) -> object:
-        """Read a number or a boolean from the text that a query is.
+        """Read numbers and booleans from the text of a query.
 
-        The types of bodies refuse text in their place, as they should.
+        A filter may therefore have the strict types of bodies, which accept no text themselves.
         """
         try:
             return handler(value)
@@ -69,25 +69,25 @@ class PageQuery(RequestSchema):
                 raise
             read = handler(meant)
             if isinstance(meant, bool) and read is not meant:
-                # Python would count with it: True is 1.
+                # True would otherwise be accepted as the number 1.
                 raise
             return read
 
     def filters(self) -> dict[str, Any]:
-        """Return what the rows must be equal to, by column."""
+        """Return the values that the rows' columns must be equal to, by column."""
         return self.model_dump(exclude_none=True, exclude={"cursor", "limit"})
 
 
 @dataclass(frozen=True, slots=True)
 class Rows[T]:
-    """Some rows of a table, and the key of the last one where there are more."""
+    """A page of a table's rows, and the key of the last one if there are more pages."""
 
     items: list[T]
     last: UUID | None
 
 
 class Page[T](ResponseSchema):
-    """Some items of a list, in the order of their creation."""
+    """A page of a list, in the order of creation."""
 
     items: list[T]
     next_cursor: str | None

@@ -1,4 +1,4 @@
-"""The service's name, version and choices, as ``pyproject.toml`` states them."""
+"""The service's name and version, and the answers that its code depends on, from pyproject.toml."""
 
 import tomllib
 from pathlib import Path
@@ -9,5 +9,7 @@ TITLE: str = _DOCUMENT["tool"]["service"]["title"]
 NAME: str = _DOCUMENT["project"]["name"]
 DESCRIPTION: str = _DOCUMENT["project"]["description"]
 VERSION: str = _DOCUMENT["project"]["version"]
-# A project that is older than this choice introspects.
+# A project that is older than this setting introspects.
 SSO_MODE: str = _DOCUMENT["tool"]["service"].get("sso_mode", "introspect")
+# Where messages refer to the template's documentation.
+DOCUMENTATION: str = _DOCUMENT["tool"]["service"].get("template_docs", "docs")

@@ -1,4 +1,4 @@
-"""The bases of request and response bodies, and the bounded types that they are made of."""
+"""Base classes of request and response bodies, and bounded types for their fields."""
 
 import re
 from datetime import UTC, date, datetime
@@ -16,18 +16,18 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-# PostgreSQL stores no NUL. The others are invisible, break a line, or turn the text around, and
-# nobody means to type them. The classes are written so that every dialect of regular expressions
-# reads them alike: they are part of the API's description.
+# PostgreSQL cannot store NUL. The others are invisible, break a line or reverse the direction of
+# text. The classes mean the same in every regular expression dialect, because they are part of the
+# API's description.
 _UNPRINTABLE = r"\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ufeff"
 _BREAKS = r"\t\n\u2028\u2029"
 _SPACES = r" \xa0\u1680\u2000-\u200a\u202f\u205f\u3000"
-# UTF-8, and so PostgreSQL, has no half of a surrogate pair; a description cannot even name one.
+# UTF-8, and so PostgreSQL, has no lone surrogates; nor can a description contain them.
 _NOT_IN_A_TEXT = re.compile(rf"[{_UNPRINTABLE}\ud800-\udfff]")
 _NOT_IN_A_LINE = re.compile(rf"[{_UNPRINTABLE}{_BREAKS}\ud800-\udfff]")
 _A_TEXT = f"^(?![{_SPACES}{_BREAKS}]*$)[^{_UNPRINTABLE}]+$"
 _A_LINE = f"^(?![{_SPACES}]*$)[^{_UNPRINTABLE}{_BREAKS}]+$"
-# RFC 5321 §4.5.3.1.3, without the angle brackets.
+# RFC 5321 §4.5.3.1.3, minus the angle brackets.
 _EMAIL_LENGTH = 254
 _A_DAY = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
 _A_TIMESTAMP = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d[\d:.,]*([Zz]|[+-][\d:]+)", re.ASCII)
@@ -41,13 +41,13 @@ def _text(value: str) -> str:
 
 def _line(value: str) -> str:
     if _NOT_IN_A_LINE.search(value):
-        raise PydanticCustomError("string_not_a_line", "One line without control characters")
+        raise PydanticCustomError("string_not_a_line", "Line breaks are not accepted")
     return _trimmed(value)
 
 
 def _trimmed(value: str) -> str:
     if not (trimmed := value.strip()):
-        raise PydanticCustomError("string_too_short", "It is empty")
+        raise PydanticCustomError("string_too_short", "Must not be empty")
     return trimmed
 
 
@@ -55,7 +55,7 @@ def _address(value: str) -> str:
     try:
         if len(value) > _EMAIL_LENGTH:
             raise EmailNotValidError
-        # Pydantic's EmailStr would also read "Somebody else <name@example.com>".
+        # Pydantic's EmailStr would also accept "Somebody Else <name@example.com>".
         address = validate_email(value, check_deliverability=False)
     except EmailNotValidError:
         raise PydanticCustomError("email", "Write it as name@example.com") from None
@@ -71,14 +71,14 @@ def _written_timestamp(value: object) -> object:
 
 
 def _written(value: object, form: re.Pattern[str]) -> str:
-    # Pydantic would take a number, and one in quotes too, for seconds since 1970.
+    # Pydantic would read a number, quoted or not, as seconds since 1970.
     if isinstance(value, str) and form.fullmatch(value):
         return value
-    raise PydanticCustomError("string_type", "Write it as a string, as ISO 8601 does")
+    raise PydanticCustomError("string_type", "Write it as an ISO 8601 string")
 
 
 def _hundredths(value: Decimal) -> Decimal:
-    # As the column shows it: 1.50 for 1.5, and no negative zero.
+    # As the column returns it: 1.50 for 1.5, and no negative zero.
     return value.quantize(Decimal("0.01")) + 0
 
 
@@ -87,13 +87,13 @@ type ShortText = Annotated[
     Field(
         min_length=1,
         max_length=255,
-        # The documentation page would make up a text that fits the pattern.
+        # Otherwise, the documentation page would generate gibberish from the pattern.
         examples=["A short text"],
         json_schema_extra={"pattern": _A_LINE},
     ),
     AfterValidator(_line),
 ]
-"""A line of text that fits a column of 255 characters: a name, a title, a number on paper."""
+"""One line of text of up to 255 characters, such as a name or a title."""
 
 type LongText = Annotated[
     str,
@@ -105,49 +105,48 @@ type LongText = Annotated[
     ),
     AfterValidator(_text),
 ]
-"""Text of several lines, 10,000 characters at most: a description, a comment."""
-
+"""Text of several lines and up to 10,000 characters, such as a description or a comment."""
 
 type Email = Annotated[str, Field(json_schema_extra={"format": "email"}), AfterValidator(_address)]
-"""An address, in lower case, because no provider of mail tells the cases apart."""
+"""An email address, in lower case, because no mail provider distinguishes case."""
 
 type Integer = Annotated[int, Field(strict=True, ge=-(2**31), le=2**31 - 1)]
-"""A whole number that fits an integer column; neither "1" nor 1.0 nor true."""
+"""An integer of 32 bits, as its column; not "1", 1.0 or true."""
 
 type IntegerInQuery = Annotated[int, Field(ge=-(2**31), le=2**31 - 1)]
-"""The same in a query, where everything is text."""
+"""The same for a query parameter, which is text; fields of a ``PageQuery`` may be ``Integer``."""
 
 type Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
-"""A number that fits a double precision column, and is one: not "1", not infinity."""
+"""A finite number of double precision, as its column; not "1" or true."""
 
 type Amount = Annotated[
     Decimal, Field(max_digits=14, decimal_places=2), AfterValidator(_hundredths)
 ]
-"""A decimal number that fits a numeric(14, 2) column: money, hours. Answers show it as a string."""
+"""A decimal number for a numeric(14, 2) column, such as money. Responses have it as a string."""
 
 type Boolean = Annotated[bool, Field(strict=True)]
-"""True or false, and not "yes" or 1."""
+"""True or false; not "yes" or 1."""
 
 type Day = Annotated[date, BeforeValidator(_written_day)]
-"""A day, written as 2026-11-22."""
+"""A date, written as 2026-11-22."""
 
 type Timestamp = Annotated[
     AwareDatetime,
     BeforeValidator(_written_timestamp),
-    # A day from the ends of the calendar, so that no time zone leads beyond them.
+    # One day inside Python's range, so that no time zone leads out of it.
     Field(ge=datetime(1, 1, 2, tzinfo=UTC), le=datetime(9999, 12, 30, tzinfo=UTC)),
 ]
-"""A point in time with its zone, written as 2026-11-22T12:43:00Z."""
+"""A point in time with its time zone, written as 2026-11-22T12:43:00Z."""
 
 Moment = Timestamp
 """The name of ``Timestamp`` in projects that are older than it."""
 
 
 def omittable() -> Any:  # noqa: ANN401 - it stands for a value of any type, as Field() does
-    """Return the default of a member that an update may leave out.
+    """Return the default of a field that an update may omit.
 
-    It is None, which no caller can send unless the type says so: ``name: ShortText =
-    omittable()`` refuses a null. ``changes()`` has what was sent.
+    It is None, but callers cannot send null unless the type allows it: ``name: ShortText =
+    omittable()`` rejects null. ``changes()`` returns what was sent.
     """
     return Field(default=None, json_schema_extra=_drop_default)
 
@@ -157,7 +156,7 @@ def _drop_default(schema: dict[str, Any]) -> None:
 
 
 class RequestSchema(BaseModel):
-    """What a caller may send: no unknown members, no infinity or NaN."""
+    """Base class of what callers send: no unknown members, no infinity or NaN."""
 
     model_config = ConfigDict(
         extra="forbid",
@@ -167,11 +166,11 @@ class RequestSchema(BaseModel):
     )
 
     def changes(self) -> dict[str, Any]:
-        """Return the members that the caller has sent."""
+        """Return the members that the caller sent."""
         return self.model_dump(exclude_unset=True)
 
 
 class ResponseSchema(BaseModel):
-    """What the service answers; made from a row of the database or from plain values."""
+    """Base class of what the service returns, from a database row or from plain values."""
 
     model_config = ConfigDict(frozen=True, from_attributes=True)

@@ -1,7 +1,7 @@
-"""The settings that every service made from the template has, and how they are read.
+"""The settings of the template's own code, and how they are read.
 
-A field is read from the environment variable of its name in capitals, or from ``.env``. Settings
-of your own go into ``app/settings.py``.
+A field is read from the environment variable of its name in upper case, or from ``.env``. Your own
+settings go into ``app/settings.py``.
 """
 
 import os
@@ -29,18 +29,18 @@ from sqlalchemy.exc import ArgumentError
 
 from app.core.project import SSO_MODE
 
-# In tests the file is left alone: it may name a precious database.
+# Tests do not read the file, because it may name a database with real data.
 _ENV_FILE = None if os.environ.get("ENVIRONMENT") == "test" else ".env"
 
-# What asyncpg understands in a URL's query. Another parameter, or value of ssl, would fail at the
-# first connection, long after the start.
+# The parameters that asyncpg reads from a URL. Another one, or another value of ssl, would fail at
+# the first connection, long after the start.
 _ASYNCPG_PARAMETERS = {"host", "krbsrvname", "passfile", "ssl", "target_session_attrs"}
 _SSL_MODES = {"disable", "allow", "prefer", "require", "verify-ca", "verify-full"}
 _VISIBLE = re.compile(r"[!-~]+")
 
 
 def _database_url(value: object) -> URL:
-    """Read a PostgreSQL URL as people and platforms write it, and name the async driver."""
+    """Accept the usual spellings of a PostgreSQL URL, and name the async driver."""
     try:
         url = make_url(value) if isinstance(value, str) else value
     except (ArgumentError, ValueError):
@@ -53,41 +53,41 @@ def _database_url(value: object) -> URL:
         )
     if not url.database:
         raise ValueError("it names no database: postgresql://user:password@host:5432/database")
-    # libpq says sslmode, asyncpg says ssl; the values are the same.
+    # libpq calls it sslmode and asyncpg ssl; the values are the same.
     query = {"ssl" if name == "sslmode" else name: text for name, text in url.query.items()}
     if unknown := sorted(query.keys() - _ASYNCPG_PARAMETERS):
         raise ValueError(
-            f"the parameter {unknown[0]!r} is not among those understood here: sslmode, "
-            f"{', '.join(sorted(_ASYNCPG_PARAMETERS))} (certificates: PGSSLROOTCERT and the like)"
+            f"the parameter {unknown[0]!r} is not one of sslmode, "
+            f"{', '.join(sorted(_ASYNCPG_PARAMETERS))} (for certificates, set PGSSLROOTCERT etc.)"
         )
     if query.get("ssl", "prefer") not in _SSL_MODES:
-        raise ValueError(f"sslmode is one of {', '.join(sorted(_SSL_MODES))}")
+        raise ValueError(f"sslmode must be one of {', '.join(sorted(_SSL_MODES))}")
     if url.port is not None and not 0 < url.port < 65536:
-        raise ValueError("its port is not from 1 to 65535")
+        raise ValueError("its port must be from 1 to 65535")
     return url.set(drivername="postgresql+asyncpg", query=query)
 
 
 def _http_url(value: str) -> str:
-    # Lower case, because the check for TLS compares the beginning, and an issuer is compared whole.
+    # The scheme in lower case, because it is compared to check for TLS, and so is the issuer.
     if not value.startswith(("https://", "http://")) or not _VISIBLE.fullmatch(value):
-        raise ValueError("write a whole URL, such as https://sso.example.com/realms/main")
+        raise ValueError("write a complete URL, such as https://sso.example.com/realms/main")
     try:
         parts = urlsplit(value)
-        whole = bool(parts.hostname) and parts.port != 0
-        # What the client cannot address would fail at every request, and not at the start.
+        is_valid = bool(parts.hostname) and parts.port != 0
+        # A URL that the client rejects would fail at every request instead of at the start.
         httpx2.URL(value)
     except (ValueError, httpx2.InvalidURL):
-        whole = False
-    if not whole:
-        raise ValueError("its host or port cannot be right")
+        is_valid = False
+    if not is_valid:
+        raise ValueError("its host or port is invalid")
     if parts.username is not None or parts.fragment:
-        raise ValueError("a user name, password or #fragment has no place in it")
+        raise ValueError("it must have no user name, password or #fragment")
     return value
 
 
 def _without_query(value: str) -> str:
     if "?" in value:
-        raise ValueError("a ?query has no place in it")
+        raise ValueError("it must have no ?query")
     return value
 
 
@@ -100,7 +100,7 @@ def _comma_separated(value: object) -> object:
 def _origin(value: str) -> str:
     parts = urlsplit(value)
     if value != "*" and (not parts.hostname or value != f"{parts.scheme}://{parts.netloc}"):
-        raise ValueError("an origin is scheme, host and port only, such as https://app.example.com")
+        raise ValueError("an origin is only scheme, host and port: https://app.example.com")
     return value
 
 
@@ -121,7 +121,7 @@ type ClientAuthMethod = Literal[
 ]
 _SECRET_METHODS = {"client_secret_basic", "client_secret_basic_raw", "client_secret_post"}
 _KEY_METHODS = {"private_key_jwt", "tls_client_auth"}
-# What a client of the introspection endpoint must have, and for which of the methods.
+# What a client of the introspection endpoint needs, and for which methods.
 _NEEDED_TO_INTROSPECT = {
     "client_id": _SECRET_METHODS | _KEY_METHODS,
     "client_secret": _SECRET_METHODS,
@@ -136,10 +136,9 @@ type ReadableFile = Annotated[Path, AfterValidator(_readable_file)]
 
 
 class DatabaseSettings(BaseSettings):
-    """Where the database is, and how long the service waits for it.
+    """The database, and how long the service waits for it, in seconds.
 
-    Migrations read these alone, so that they run without the settings of the service. Times
-    are in seconds; each is shorter than the one that would otherwise hide it.
+    Migrations read only these, so that they run without the other settings of the service.
     """
 
     model_config = SettingsConfigDict(
@@ -150,14 +149,15 @@ class DatabaseSettings(BaseSettings):
         arbitrary_types_allowed=True,
         hide_input_in_errors=True,
         env_ignore_empty=True,
+        # The text below a field is its description, which explains a missing one.
+        use_attribute_docstrings=True,
     )
 
-    environment: Literal["development", "test", "production"] = Field(
-        default="production",
-        description="development, test or production",
-    )
+    environment: Literal["development", "test", "production"] = "production"
+    """What the service runs for; production has stricter rules."""
+    # As it was in older releases: teams have edited the line below it.
     database_url: Annotated[DatabaseUrl, NoDecode] = Field(
-        description="the database, as postgresql://user:password@host:5432/database",
+        description="The database, as postgresql://user:password@host:5432/database.",
     )
     database_pool_size: int = Field(default=10, ge=1, le=1000)
     database_pool_timeout: float = Field(default=2, gt=0, le=60)
@@ -166,19 +166,12 @@ class DatabaseSettings(BaseSettings):
     database_statement_timeout: float = Field(default=7, gt=0, le=3600)
     database_command_timeout: float = Field(default=8, gt=0, le=3600)
 
-    database_pgbouncer: bool = Field(
-        default=False,
-        description="whether the URLs of the database lead to PgBouncer, in transaction mode",
-    )
-    database_replica_url: Annotated[DatabaseUrl | None, NoDecode] = Field(
-        default=None,
-        description="a replica that may serve what only reads, as postgresql://... too",
-    )
-    database_replica_max_lag: float = Field(
-        default=10,
-        gt=0,
-        description="a replica that is further behind serves nothing; inf for any distance",
-    )
+    database_pgbouncer: bool = False
+    """Whether the database URLs lead to PgBouncer, in transaction mode."""
+    database_replica_url: Annotated[DatabaseUrl | None, NoDecode] = None
+    """A replica for routes that only read, written like DATABASE_URL."""
+    database_replica_max_lag: float = Field(default=10, gt=0)
+    """A replica that lags further behind is not used; inf for no limit."""
 
     @model_validator(mode="after")
     def _timeouts_are_ordered(self) -> Self:
@@ -190,173 +183,102 @@ class DatabaseSettings(BaseSettings):
         if not ordered:
             raise ValueError(
                 "DATABASE_LOCK_TIMEOUT < DATABASE_STATEMENT_TIMEOUT < DATABASE_COMMAND_TIMEOUT "
-                "must hold, or the server's own message is lost"
+                "must hold, so that the server reports a timeout before the client gives up"
             )
         return self
 
 
 class MigrationSettings(DatabaseSettings):
-    """What migrations read, and the service does not need to know."""
+    """The settings of migrations, which the service does not need."""
 
-    migration_database_url: Annotated[DatabaseUrl | None, NoDecode] = Field(
-        default=None,
-        description="the database as its owner, and not through a pooler, instead of DATABASE_URL",
-    )
-    migration_lock_timeout: float = Field(
-        default=3,
-        gt=0,
-        le=3600,
-        description="how long a migration, and whoever queues behind it, waits for a table",
-    )
-    migration_wait_timeout: float = Field(
-        default=600,
-        gt=0,
-        le=86400,
-        description="how long migrations wait for another migrator, or for a table, altogether",
-    )
+    migration_database_url: Annotated[DatabaseUrl | None, NoDecode] = None
+    """The database for migrations: as its owner, without a pooler."""
+    migration_lock_timeout: float = Field(default=3, gt=0, le=3600)
+    """How long a migration, and everyone behind it, waits for a table."""
+    migration_wait_timeout: float = Field(default=600, gt=0, le=86400)
+    """How long migrations wait for other migrators and for tables in all."""
 
     @model_validator(mode="before")
     @classmethod
     def _one_url_is_enough(cls, values: dict[str, object]) -> dict[str, object]:
-        # What only migrates need not know the service's own URL.
+        # A process that only migrates need not have the service's own URL.
         if own := values.get("migration_database_url"):
             return {"database_url": own} | values
         return values
 
     @model_validator(mode="after")
     def _migrations_do_not_share_a_connection(self) -> Self:
-        # The lock that keeps migrators apart belongs to a connection of the server, and behind
-        # PgBouncer each transaction has another one.
+        # The advisory lock belongs to a server connection, and PgBouncer may give each transaction
+        # another one.
         if self.database_pgbouncer and self.migration_database_url is None:
             raise ValueError(
-                "MIGRATION_DATABASE_URL must name the database itself where DATABASE_PGBOUNCER "
-                "is set, because migrations cannot go through a pooler"
+                "MIGRATION_DATABASE_URL must be set, and lead to the database itself, where "
+                "DATABASE_PGBOUNCER is set: migrations cannot go through a pooler"
             )
         return self
 
 
 class CoreSettings(DatabaseSettings):
-    """What the template's own code needs to know."""
+    """The settings of the template's own code."""
 
-    sso_issuer: HttpUrl = Field(
-        description="the identity provider, exactly as the `iss` claim of its tokens",
-    )
-    sso_audience: str = Field(
-        min_length=1,
-        description="this service's name in the `aud` claim of tokens made for it",
-    )
-    sso_mode: Literal["introspect", "jwt", "both"] = Field(
-        # The answer to the template's question; a wrong one in pyproject.toml is refused here.
-        default=SSO_MODE,
-        validate_default=True,
-        description="how a token is checked: by asking the provider, by its signature, or by both",
-    )
-    client_auth_method: ClientAuthMethod = Field(
-        default="client_secret_basic",
-        description="how CLIENT_ID shows the provider who it is",
-    )
-    client_id: str = Field(
-        default="",
-        validate_default=True,
-        description="this service's client at the identity provider",
-    )
-    client_secret: SecretStr = Field(
-        default=SecretStr(""),
-        validate_default=True,
-        description="the secret of CLIENT_ID, which the introspection endpoint asks for",
-    )
-    client_private_key_file: ReadableFile | None = Field(
-        default=None,
-        validate_default=True,
-        description="the key of CLIENT_ID as PEM, for private_key_jwt and tls_client_auth",
-    )
-    client_key_id: str | None = Field(
-        default=None,
-        description="the kid under which the provider knows that key",
-    )
-    client_certificate_file: ReadableFile | None = Field(
-        default=None,
-        validate_default=True,
-        description="the certificate of CLIENT_ID as PEM, for tls_client_auth",
-    )
-    sso_ca_file: ReadableFile | None = Field(
-        default=None,
-        description="the authorities that may vouch for the provider, instead of the system's",
-    )
-    sso_introspection_url: EndpointUrl | None = Field(
-        default=None,
-        description="the introspection endpoint, where the provider publishes none",
-    )
-    sso_introspection_response: Literal["json", "jwt"] = Field(
-        default="json",
-        description="jwt asks for a signed response (RFC 9701), and accepts no other",
-    )
-    sso_jwks_url: EndpointUrl | None = Field(
-        default=None,
-        description="the provider's keys, where it publishes no jwks_uri",
-    )
-    sso_jwt_type: Literal["any", "at+jwt"] = Field(
-        default="any",
-        description="at+jwt refuses a JWT that does not say that it is an access token (RFC 9068)",
-    )
-    sso_require_issuer: bool = Field(
-        default=False,
-        description="refuse an introspection response that names no issuer",
-    )
-    sso_subject_claim: str = Field(
-        default="sub",
-        min_length=1,
-        description="the claim behind token_data.subject",
-    )
-    sso_roles_claim: str = Field(
-        default="roles",
-        min_length=1,
-        description="the claim behind token_data.roles, such as realm_access.roles",
-    )
-    token_cache_seconds: float = Field(
-        default=60,
-        ge=0,
-        le=3600,
-        description="how long an active token is not asked about again; 0 asks at each request",
-    )
-    token_cache_stale_seconds: float = Field(
-        default=0,
-        ge=0,
-        le=3600,
-        description="how much longer its response serves while the provider is down",
-    )
-    token_cache_url: SecretStr | None = Field(
-        default=None,
-        description="a Valkey that replicas share, such as valkey://user:password@host:6379/0",
-    )
-    public_url: HttpUrl | None = Field(
-        default=None,
-        description="where callers reach this service, such as https://api.example.com",
-    )
+    sso_issuer: HttpUrl
+    """The identity provider, exactly as the `iss` claim of its tokens."""
+    sso_audience: str = Field(min_length=1)
+    """This service's name in the `aud` claim of tokens made for it."""
+    # The default comes from pyproject.toml, so it is validated as well.
+    sso_mode: Literal["introspect", "jwt", "both"] = Field(default=SSO_MODE, validate_default=True)
+    """How a token is validated: by introspection, by its signature as a JWT, or by both."""
+    client_auth_method: ClientAuthMethod = "client_secret_basic"
+    """How CLIENT_ID authenticates at the provider."""
+    client_id: str = Field(default="", validate_default=True)
+    """This service's client at the identity provider."""
+    client_secret: SecretStr = Field(default=SecretStr(""), validate_default=True)
+    """The secret of CLIENT_ID, for the introspection endpoint."""
+    client_private_key_file: ReadableFile | None = Field(default=None, validate_default=True)
+    """The key of CLIENT_ID as PEM, for private_key_jwt and tls_client_auth."""
+    client_key_id: str | None = None
+    """The kid of that key at the provider."""
+    client_certificate_file: ReadableFile | None = Field(default=None, validate_default=True)
+    """The certificate of CLIENT_ID as PEM, for tls_client_auth."""
+    sso_ca_file: ReadableFile | None = None
+    """The CA certificates to trust for the provider, instead of the system's."""
+    sso_introspection_url: EndpointUrl | None = None
+    """The introspection endpoint, if the provider's metadata names none."""
+    sso_introspection_response: Literal["json", "jwt"] = "json"
+    """Whether the provider must sign its response (RFC 9701)."""
+    sso_jwks_url: EndpointUrl | None = None
+    """The provider's keys, if its metadata names no jwks_uri."""
+    sso_jwt_type: Literal["any", "at+jwt"] = "any"
+    """The `typ` that a JWT must have; at+jwt is that of access tokens (RFC 9068)."""
+    sso_require_issuer: bool = False
+    """Reject an introspection response without an issuer."""
+    sso_subject_claim: str = Field(default="sub", min_length=1)
+    """The claim that becomes token_data.subject."""
+    sso_roles_claim: str = Field(default="roles", min_length=1)
+    """The claim that becomes token_data.roles, such as realm_access.roles."""
+    token_cache_seconds: float = Field(default=60, ge=0, le=3600)
+    """How long an active token is cached; 0 disables the cache."""
+    token_cache_stale_seconds: float = Field(default=0, ge=0, le=3600)
+    """How much longer it is accepted while the provider is down."""
+    token_cache_url: SecretStr | None = None
+    """A Valkey shared by all replicas, such as valkey://user:password@host:6379/0."""
+    public_url: HttpUrl | None = None
+    """The URL of this service for callers, such as https://api.example.com."""
 
-    cors_origins: Annotated[tuple[Origin, ...], BeforeValidator(_comma_separated), NoDecode] = (
-        Field(
-            default=(),
-            description="origins whose pages may call this service, separated by commas",
-        )
-    )
-    docs_enabled: bool | None = Field(
-        default=None,
-        description="serve /docs, /redoc and /openapi.json; by default not in production",
-    )
-    docs_client_id: str | None = Field(
-        default=None,
-        description="a public client (PKCE) for the Authorize button of /docs",
-    )
-    docs_scopes: str = Field(
-        default="openid profile email",
-        description="what that button asks for, separated by spaces",
-    )
-    max_body_size: int = Field(default=1_000_000, ge=0, description="of a request, in bytes")
+    cors_origins: Annotated[tuple[Origin, ...], BeforeValidator(_comma_separated), NoDecode] = ()
+    """The origins whose pages may call this service, separated by commas."""
+    docs_enabled: bool | None = None
+    """Whether to serve /docs, /redoc and /openapi.json; by default not in production."""
+    docs_client_id: str | None = None
+    """A public client (PKCE) for the Authorize button of /docs."""
+    docs_scopes: str = "openid profile email"
+    """The scopes that the button requests, separated by spaces."""
+    max_body_size: int = Field(default=1_000_000, ge=0)
+    """The largest body of a request, in bytes."""
 
     @property
     def serves_docs(self) -> bool:
-        """Whether the API describes itself to anyone who asks."""
+        """Whether the API's description and its pages are served."""
         if self.docs_enabled is None:
             return self.environment != "production"
         return self.docs_enabled
@@ -364,7 +286,7 @@ class CoreSettings(DatabaseSettings):
     @field_validator(*_NEEDED_TO_INTROSPECT)
     @classmethod
     def _client_can_authenticate[T](cls, value: T, info: ValidationInfo) -> T:
-        # For each field by itself, so that one message names everything that is missing.
+        # Each field by itself, so that one message names all that are missing.
         method = info.data.get("client_auth_method")
         needed = method in _NEEDED_TO_INTROSPECT[str(info.field_name)]
         if needed and not value and info.data.get("sso_mode") != "jwt":
@@ -373,7 +295,7 @@ class CoreSettings(DatabaseSettings):
 
     @model_validator(mode="after")
     def _provider_is_reached_over_tls(self) -> Self:
-        # Without TLS, the client secret and every caller's token travel in the clear.
+        # Without TLS, the client secret and every token would be sent in plain text.
         for name in ("sso_issuer", "sso_introspection_url", "sso_jwks_url"):
             url: str | None = getattr(self, name)
             if self.environment == "production" and url and not url.startswith("https://"):
@@ -384,17 +306,17 @@ class CoreSettings(DatabaseSettings):
     def _pages_are_named(self) -> Self:
         if self.environment == "production" and "*" in self.cors_origins:
             raise ValueError(
-                "CORS_ORIGINS must name the origins in production; * admits every page"
+                "CORS_ORIGINS must list the origins in production; * allows every page"
             )
         return self
 
 
 def load_settings[S: DatabaseSettings](kind: type[S]) -> S:
-    """Read the settings from the environment and, outside tests, from ``.env``.
+    """Read the settings from the environment and, except in tests, from ``.env``.
 
     Raises:
-        SystemExit: A setting is missing or wrong. The message names each of them and says what
-            to write; it never repeats a value, which could be a secret.
+        SystemExit: Settings are missing or wrong. The message names each and says what to write.
+            It never repeats a value, which could be a secret.
     """
     try:
         return kind.model_validate({})
@@ -403,16 +325,16 @@ def load_settings[S: DatabaseSettings](kind: type[S]) -> S:
 
 
 def _explain(kind: type[DatabaseSettings], error: ValidationError) -> str:
-    lines = ["The service cannot start, because its settings are incomplete or wrong:"]
+    lines = ["The service cannot start, because settings are missing or wrong:"]
     for problem in error.errors(include_input=False, include_url=False, include_context=False):
         message = problem["msg"].removeprefix("Value error, ")
         if not problem["loc"]:
             lines.append(f"  {message}")
             continue
         name = str(problem["loc"][0])
-        description = kind.model_fields[name].description
+        description = (kind.model_fields[name].description or "").rstrip(".")
         if problem["type"] == "missing":
             message = "is not set"
         lines.append(f"  {name.upper()} {message}" + (f" ({description})" if description else ""))
-    lines.append("Set them in the environment or in .env; .env.example shows all of them.")
+    lines.append("Set them in the environment or in .env; .env.example lists them all.")
     return "\n".join(lines)

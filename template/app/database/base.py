@@ -10,8 +10,8 @@ from sqlalchemy import Table, func, text
 from sqlalchemy.orm import declared_attr
 from sqlmodel import Field, SQLModel
 
-# A migration can only drop a constraint whose name it knows, so the names are ours to choose.
-# The convention is part of every project's schema: a changed line would rename constraints.
+# A migration can drop a constraint only by its name, so names must be predictable. They are part of
+# every project's schema: to change the convention would be to rename constraints.
 SQLModel.metadata.naming_convention = {
     "ix": "ix_%(table_name)s_%(column_0_N_name)s",
     "uq": "uq_%(table_name)s_%(column_0_N_name)s",
@@ -21,16 +21,16 @@ SQLModel.metadata.naming_convention = {
 }
 
 
-# The last key's time, in units of 1/4096 ms.
+# The time of the last key, in units of 1/4096 ms.
 _last_time = 0
 
 
 def uuid7() -> UUID:
-    """Return a UUID that is greater than any that this process has made before (RFC 9562 §5.7).
+    """Return a UUIDv7 that is greater than all earlier ones of this process (RFC 9562 §5.7).
 
-    Their order is the order of creation: new rows land on the last page of the primary key's
-    index, where random keys would touch every page, and lists that are sorted by it are stable.
-    The twelve bits behind the milliseconds are a finer clock (§6.2, method 3).
+    UUIDs sort by creation time. New rows are therefore added at the end of the primary key's
+    index, where random keys would touch every page, and lists in their order are stable. The twelve
+    bits after the milliseconds are a more precise clock (§6.2, method 3).
     """
     global _last_time
     _last_time = max(time.time_ns() * 4096 // 1_000_000, _last_time + 1)
@@ -42,11 +42,10 @@ def uuid7() -> UUID:
 class TableBase(SQLModel):
     """The columns of every table: ``class Invoice(TableBase, table=True)``.
 
-    All but ``id`` are None until the row is flushed: the database sets them.
-
-    ``created_at`` and ``updated_at`` are UTC times of the database's clock. ``version`` counts
-    the row's updates: an UPDATE names the version that it read, so that one made from a stale
-    row raises ``StaleDataError`` (answered with 409) instead of undoing somebody's change.
+    The database sets all but ``id``, which are None until the row is flushed. ``created_at`` and
+    ``updated_at`` are in UTC, by the database's clock. ``version`` is incremented by each update,
+    whose WHERE clause has the version that was read: an update of a stale row raises
+    ``StaleDataError`` (answered with 409) instead of overwriting a concurrent change.
     """
 
     __table__: ClassVar[Table]
@@ -71,6 +70,6 @@ class TableBase(SQLModel):
     @declared_attr.directive
     @classmethod
     def __mapper_args__(cls) -> dict[str, Any]:
-        # Values made by the database come back with the INSERT or UPDATE itself. Loading them
-        # later would be I/O in an attribute access, which an async session refuses.
+        # INSERT and UPDATE return the values that the database sets. Loading them later would be
+        # I/O in an attribute access, which an async session does not allow.
         return {"version_id_col": cls.__table__.c.version, "eager_defaults": True}

@@ -17,7 +17,7 @@ from app.database.base import TableBase
 
 
 async def find_row[T: TableBase](session: AsyncSession, table: type[T], key: UUID) -> T:
-    """Return the row of a key.
+    """Return the row with a key.
 
     Raises:
         NotFound: There is none.
@@ -38,7 +38,7 @@ async def lock_row[T: TableBase](
 
     Raises:
         NotFound: There is none.
-        PreconditionFailed: It is not in the state that the caller has seen.
+        PreconditionFailed: It is not in the state that the caller has read.
     """
     # FOR NO KEY UPDATE, as an UPDATE itself takes. FOR UPDATE would wait for every transaction that
     # inserts a row with a foreign key to this one, and on a busy table they never end.
@@ -94,7 +94,7 @@ async def delete_row(
 async def list_rows[T: TableBase](
     session: AsyncSession, table: type[T], query: PageQuery
 ) -> Rows[T]:
-    """Return a page of the rows that are equal to the query's filters, the oldest first.
+    """Return a page of the rows that match the query's filters, the oldest first.
 
     A page begins after a key and not after a number of rows (keyset pagination): the last page of a
     million rows costs what the first one does, and rows that are inserted or deleted meanwhile

@@ -1,7 +1,6 @@
-"""A replica of the database, which serves what only reads for as long as it answers and keeps up.
+"""A replica of the database, which serves reads while it is available and up to date.
 
-Whatever is wrong with it, the primary serves the reads instead; a request never fails because of
-the replica's absence.
+Otherwise the primary serves them; no request fails because the replica is down.
 """
 
 import asyncio
@@ -19,12 +18,12 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 
 logger = logging.getLogger(__name__)
 
-# How old the knowledge about the replica may become. It is asked by the process, not by requests.
+# How often each process checks the replica.
 CHECK_SECONDS = 5
 
-# How far the replica is behind, in seconds, or NULL where it cannot be known. The age of the last
-# transaction alone would grow while nobody writes; a replica that receives from the primary and
-# has replayed everything is not behind. A server that is no replica (any more) is not either.
+# The replica's lag in seconds, or NULL if it is unknown. The age of the last replayed transaction
+# would also grow while nobody writes, so a replica that is connected to the primary and has
+# replayed all that it received has no lag. Nor has a server that is not, or no longer, a replica.
 _LAG = text("""
     SELECT CASE
         WHEN NOT pg_is_in_recovery() THEN 0
@@ -33,20 +32,20 @@ _LAG = text("""
         ELSE extract(epoch FROM clock_timestamp() - pg_last_xact_replay_timestamp())
     END::float
 """)
-# What Aurora answers to that.
+# Aurora's answer to that query.
 _NOT_SUPPORTED = "0A000"
 _PING = text("SELECT 0.0::float")
 
 
 class Replica:
-    """The sessions on a replica, and what is known about it.
+    """Sessions on a replica, and whether it is usable.
 
     Args:
-        engine: Its connections, in transactions that are read-only.
-        sessionmaker: The maker of sessions on this engine.
-        max_lag: Seconds that it may be behind the primary.
-        patience: Seconds after which a connection that has not come counts as absent. It is
-            longer than the pool's own timeout: a replica with much to do is no absent one.
+        engine: The replica's engine, for read-only transactions.
+        sessionmaker: The factory of sessions on this engine.
+        max_lag: How far it may lag behind the primary, in seconds.
+        patience: How long to wait for a connection before the replica counts as down, in seconds.
+            More than the pool's timeout, because a busy replica is not down.
     """
 
     def __init__(
@@ -61,19 +60,19 @@ class Replica:
         self._sessionmaker = sessionmaker
         self._max_lag = max_lag
         self._patience = patience
-        self._problem: str | None = "nobody has asked yet"
+        self._problem: str | None = "it has not been checked yet"
 
     @property
     def is_usable(self) -> bool:
-        """Whether reads go there, as far as is known."""
+        """Whether reads go to the replica, by the last check or read."""
         return self._problem is None
 
     async def open_session(self) -> AsyncSession | None:
-        """Return a session that has its connection, or None where the primary must serve.
+        """Return a connected session, or None if the primary must serve.
 
         Raises:
-            sqlalchemy.exc.TimeoutError: Every connection of the replica's pool is in use. The
-                primary, which must serve the writes, is spared this load.
+            sqlalchemy.exc.TimeoutError: All connections of the replica's pool are in use. The load
+                does not move to the primary, which has to serve the writes.
         """
         if not self.is_usable:
             return None
@@ -90,32 +89,32 @@ class Replica:
         return session
 
     async def check(self) -> None:
-        """Ask the replica whether it is there, and how far behind."""
+        """Check that the replica answers, and how far it lags behind."""
         query = _PING if math.isinf(self._max_lag) else _LAG
         try:
             with anyio.fail_after(self._patience):
                 async with self._engine.connect() as connection:
                     lag: float | None = (await connection.execute(query)).scalar()
         except PoolTimeoutError:
-            return  # It is busy serving; that says nothing else about it.
-        except Exception as error:  # Whatever it is, the primary is the better choice.
+            return  # It is busy, and therefore not down.
+        except Exception as error:  # Whatever the reason, the primary is the safe choice.
             self._learn(_reason(error))
         else:
             self._learn(self._judge(lag))
 
     def _judge(self, lag: float | None) -> str | None:
         if lag is None:
-            return "it has replayed nothing yet, so that nobody knows how far it is behind"
-        return f"it is more than {self._max_lag:g} s behind" if lag > self._max_lag else None
+            return "it has replayed nothing yet, so its lag is unknown"
+        return f"it lags more than {self._max_lag:g} s behind" if lag > self._max_lag else None
 
     async def watch(self) -> None:
-        """Check again and again."""
+        """Check regularly, for ever."""
         while True:
             await asyncio.sleep(CHECK_SECONDS)
             await self.check()
 
     def _learn(self, problem: str | None) -> None:
-        """Remember what is wrong with the replica, if anything, and log what is new."""
+        """Remember what is wrong with the replica, or None, and log a change."""
         if problem == self._problem:
             return
         self._problem = problem
@@ -126,16 +125,16 @@ class Replica:
 
 
 def _reason(error: Exception) -> str:
-    """Say which kind of error it was; the values of a message do not belong in a log."""
+    """Name the kind of error; its message may contain values, which stay out of logs."""
     state = getattr(getattr(error, "orig", None), "sqlstate", None)
     if state == _NOT_SUPPORTED:
-        return "it cannot tell how far it is behind; DATABASE_REPLICA_MAX_LAG=inf does not ask"
+        return "it cannot report its lag; DATABASE_REPLICA_MAX_LAG=inf does not ask for it"
     return f"it does not answer ({type(error).__name__}{f' {state}' if state else ''})"
 
 
 @asynccontextmanager
 async def watched(replica: Replica) -> AsyncIterator[Replica]:
-    """Know how the replica is for as long as the context lasts."""
+    """Check the replica now, and regularly until the context ends."""
     await replica.check()
     watching = asyncio.create_task(replica.watch())
     try:

@@ -1,10 +1,10 @@
-"""A PostgreSQL server of the project's own, for development and tests.
+"""A PostgreSQL server for this project alone, for development and tests.
 
-Whoever needs the server takes a lease on it, which is a shared file lock. The first one starts a
-small detached process, the supervisor, which starts PostgreSQL and stops it once no lease remains.
-The kernel drops the locks of a process that dies, so the server never outlives its users for long.
+A client takes a lease on the server, which is a shared file lock. The first client starts a
+detached process, the supervisor, which starts PostgreSQL and stops it once no lease remains. The
+kernel drops the locks of a process that dies, so the server does not outlive its clients for long.
 
-The server listens on 127.0.0.1 only and wants a random password, so no other local user gets in.
+The server listens on 127.0.0.1 only and has a random password, which keeps other local users out.
 """
 
 import hashlib
@@ -18,16 +18,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from template_tools.configuration import PROJECT_ROOT, configured
 from template_tools.postgres import locks
 from template_tools.postgres.binaries import find_binaries
 from template_tools.postgres.errors import PostgresError
 from template_tools.postgres.folders import make_state_folder, state_folder
 
 __all__ = [
-    "PROJECT_ROOT",
     "PostgresError",
     "Server",
-    "configured_url",
     "development_database",
     "ensure_database",
     "running_server",
@@ -36,13 +35,12 @@ __all__ = [
 
 type Profile = Literal["dev", "test"]
 
-PROJECT_ROOT = Path(__file__).resolve().parents[2]
 DEVELOPMENT_DATABASE = "app"
-# The server stays this long without a lease, so that a reloader between two runs finds it running.
+# How long the server runs on without a lease, so that a reloader finds it running again.
 GRACE_SECONDS = 1.0
-# The server sees nothing else of our environment, which may hold secrets and settings of libpq.
+# All that the server gets of the environment, which may hold secrets and settings of libpq.
 KEPT_VARIABLES = ("PATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "SYSTEMROOT", "TEMP")
-# A range below the ports that systems hand out by themselves, which begin at 32768.
+# A range below the ephemeral ports, which begin at 32768.
 FIRST_PORT, PORTS = 20000, 10000
 
 
@@ -64,14 +62,13 @@ class Server:
 
 @contextmanager
 def running_server(profile: Profile, root: Path = PROJECT_ROOT) -> Iterator[Server]:
-    """Lease the project's server, starting it when nobody runs it; the last lease to end stops it.
+    """Lease the project's server, and start it unless it runs; it stops after the last lease.
 
-    The `dev` server keeps its data. The `test` server is another one, which trades durability for
-    speed and whose data may vanish between runs.
+    The `dev` server keeps its data. The `test` server is a separate one, which trades durability
+    for speed and may lose its data between runs.
 
     Raises:
-        PostgresError: the server cannot be found or started.
-
+        PostgresError: PostgreSQL is not found or does not start.
     """
     lease, server = take_lease(profile, root)
     try:
@@ -82,13 +79,12 @@ def running_server(profile: Profile, root: Path = PROJECT_ROOT) -> Iterator[Serv
 
 @contextmanager
 def development_database(root: Path = PROJECT_ROOT) -> Iterator[str]:
-    """Yield the DATABASE_URL in force: the developer's own, else the project's server, leased.
+    """Yield the DATABASE_URL that is configured, or that of a database on a leased server.
 
     Raises:
-        PostgresError: the server cannot be found or started.
-
+        PostgresError: PostgreSQL is not found or does not start.
     """
-    if url := configured_url(root):
+    if url := configured("DATABASE_URL", root):
         yield url
         return
     with running_server("dev", root) as server:
@@ -96,18 +92,10 @@ def development_database(root: Path = PROJECT_ROOT) -> Iterator[str]:
         yield server.url(DEVELOPMENT_DATABASE)
 
 
-def configured_url(root: Path = PROJECT_ROOT) -> str | None:
-    """Return the DATABASE_URL that the developer set in the environment or in `.env`, if any."""
-    from dotenv import dotenv_values
-
-    in_file = dotenv_values(root / ".env").get("DATABASE_URL")
-    return os.environ.get("DATABASE_URL") or in_file or None
-
-
 def ensure_database(server: Server, name: str) -> None:
     """Create a database unless it exists.
 
-    This runs an event loop of its own: from a running one, call it with `asyncio.to_thread`.
+    It runs an event loop: from within one, call it with `asyncio.to_thread`.
     """
     import asyncio
 
@@ -117,19 +105,13 @@ def ensure_database(server: Server, name: str) -> None:
 async def _ensure_database(server: Server, name: str) -> None:
     import asyncpg
 
-    connection = await asyncpg.connect(
-        host=server.host,
-        port=server.port,
-        user=server.user,
-        password=server.password,
-        database="postgres",
-        ssl=False,
-    )
+    url = server.url("postgres").replace("+asyncpg", "")
+    connection = await asyncpg.connect(url, ssl=False)
     try:
         if await connection.fetchval("SELECT 1 FROM pg_database WHERE datname = $1", name):
             return
         quoted = name.replace('"', '""')
-        # Somebody else may create it between the two statements, which is as good.
+        # Another client may create it between the two statements.
         with suppress(asyncpg.DuplicateDatabaseError, asyncpg.UniqueViolationError):
             await connection.execute(f'CREATE DATABASE "{quoted}"')
     finally:
@@ -140,38 +122,35 @@ def take_lease(profile: Profile, root: Path = PROJECT_ROOT) -> tuple[int, Server
     """Return a running server and the descriptor of a lease, which lasts until it is closed.
 
     Raises:
-        PostgresError: the server cannot be found or started.
-
+        PostgresError: PostgreSQL is not found or does not start.
     """
-    try:
+    with _needing_its_folder():
         folder = make_state_folder(root, profile)
-        # While we hold a lease, no supervisor stops the server; one that is stopping it holds the
-        # leases alone, so that we wait here until it has done so.
+        # No supervisor stops the server while there is a lease. One that is stopping it has an
+        # exclusive lock, so this waits until the server has stopped.
         lease = locks.acquire(folder / "leases", shared=True)
-    except OSError as error:
-        raise _unusable_folder(error) from error
-    try:
-        return lease, _start_or_join(folder, profile, root)
-    except BaseException as error:
-        os.close(lease)
-        if isinstance(error, OSError):
-            raise _unusable_folder(error) from error
-        raise
-
-
-def _unusable_folder(error: OSError) -> PostgresError:
-    return PostgresError(
-        f"The database cannot use its folder ({error}). "
-        "Make the folder writable, free some space, or set DATABASE_URL."
-    )
+        try:
+            return lease, _start_or_join(folder, profile, root)
+        except BaseException:
+            os.close(lease)
+            raise
 
 
 def running_server_if_any(profile: Profile, root: Path = PROJECT_ROOT) -> Server | None:
-    """Return the server that runs at the moment, without a lease on it."""
-    try:
+    """Return the running server, without a lease on it."""
+    with _needing_its_folder():
         return _running(state_folder(root, profile))
+
+
+@contextmanager
+def _needing_its_folder() -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
-        raise _unusable_folder(error) from error
+        raise PostgresError(
+            f"The database cannot use its folder ({error}). "
+            "Make the folder writable, free some space, or set DATABASE_URL."
+        ) from error
 
 
 def _running(folder: Path) -> Server | None:
@@ -183,13 +162,13 @@ def _running(folder: Path) -> Server | None:
 
 
 def preferred_port(profile: Profile, root: Path = PROJECT_ROOT) -> int:
-    """Return the port of a project's server, which is the same each time unless it is taken."""
+    """Return the port that a project's server takes if it is free."""
     digest = hashlib.sha256(f"{profile} {root.resolve()}".encode()).digest()
     return FIRST_PORT + int.from_bytes(digest[:8]) % PORTS
 
 
 def _start_or_join(folder: Path, profile: Profile, root: Path) -> Server:
-    # One client at a time starts the server; the others then find it running.
+    # One client starts the server; the others wait, and then find it running.
     with locks.locked(folder / "start"):
         if server := _running(folder):
             return server
@@ -205,7 +184,7 @@ def _start_or_join(folder: Path, profile: Profile, root: Path) -> Server:
 
 
 def _start_supervisor(folder: Path, profile: Profile, root: Path) -> dict[str, str]:
-    """Start a supervisor and return its answer, which is empty unless it says what went wrong."""
+    """Start a supervisor, and return its answer, which is empty unless it failed."""
     binaries = find_binaries()
     order = {
         "folder": str(folder),

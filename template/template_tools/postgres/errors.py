@@ -2,4 +2,4 @@
 
 
 class PostgresError(Exception):
-    """Something the user can put right; the message is a sentence that says how."""
+    """A sentence for the developer: what is wrong and what to do about it."""

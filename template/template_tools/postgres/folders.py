@@ -1,8 +1,8 @@
 """Where a server keeps its state, and the account that it runs as.
 
-PostgreSQL refuses to run as root. Root therefore runs it as `postgres` or `nobody`, which as a rule
-cannot enter the project, so root keeps the state in a private folder that this account can enter.
-An ordinary user keeps it in the project's `.dev/`.
+An ordinary user has the state in the project's `.dev/`. PostgreSQL refuses to run as root, so root
+runs it as `postgres` or `nobody`. This account usually cannot enter the project, so the state is
+then in a folder outside, which root owns and the account can traverse.
 """
 
 import hashlib
@@ -12,11 +12,12 @@ import shutil
 import stat
 import subprocess
 import sys
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from template_tools.postgres import locks
-from template_tools.postgres.binaries import Binaries
+from template_tools.postgres.binaries import WHEELS, Binaries
 from template_tools.postgres.errors import PostgresError
 
 if sys.platform != "win32":
@@ -37,13 +38,13 @@ class Account:
 if sys.platform == "win32":
 
     def server_account() -> Account | None:
-        """Return None: there the server runs as the user who starts it."""
+        """Return None: on Windows the server runs as the user who starts it."""
         return None
 
 else:
 
     def server_account() -> Account | None:
-        """Return the account for a server that root starts; None for that of the user."""
+        """Return the account for a server that root starts; None for everybody else's."""
         if os.geteuid() != 0:
             return None
         known = {entry.pw_name: entry for entry in pwd.getpwall()}
@@ -57,7 +58,7 @@ else:
 
 
 def state_folder(root: Path, profile: str) -> Path:
-    """Return the folder with all state of a project's server, which need not exist yet."""
+    """Return the folder with the state of a project's server, which may not exist yet."""
     root = root.resolve()
     if server_account() is None:
         return root / ".dev" / "postgres" / profile
@@ -72,7 +73,7 @@ def state_folder(root: Path, profile: str) -> Path:
 
 
 def make_state_folder(root: Path, profile: str) -> Path:
-    """Create the folder with all state of a project's server, unless it exists, and return it."""
+    """Return the folder with the state of a project's server; create it if need be."""
     folder = state_folder(root, profile)
     (root / ".dev").mkdir(mode=0o700, exist_ok=True)
     if server_account() is None:
@@ -84,15 +85,16 @@ def make_state_folder(root: Path, profile: str) -> Path:
 
 
 def _make_private_folder(folder: Path, identity_file: Path) -> None:
-    """Create a folder outside the project, unless the project has it already.
+    """Create a folder outside the project, and empty one that belonged to another project.
 
-    It is found by the project's path, so the project that lies there now must be the one that made
-    it: without its `.dev/` a project begins anew, as it does where `.dev/` holds the data.
+    The folder is named after the project's path, where a new project may have replaced the one that
+    made it. An identity in `.dev/` tells them apart: without its `.dev/` a project starts with an
+    empty database, as it does for an ordinary user.
     """
     with locks.locked(identity_file):
         identity = identity_file.read_text() or secrets.token_hex(8)
         identity_file.write_text(identity)
-        # The account may walk through these folders to its data, but not look around.
+        # The account may traverse these folders to reach its data, but not list them.
         for part in (folder.parent.parent, folder.parent):
             _make_own_folder(part, 0o711)
         owner_file = folder.parent / "project"
@@ -120,7 +122,7 @@ def _make_own_folder(folder: Path, mode: int) -> None:
 
 
 def _refuse_foreign_folder(folder: Path) -> None:
-    """Refuse a folder that another user may have prepared, for example as a symbolic link."""
+    """Refuse a folder that another user may have planted, for example as a symbolic link."""
     status = folder.lstat()
     if not stat.S_ISDIR(status.st_mode):
         raise PostgresError(f"{folder} is not a folder. Remove it and try again.")
@@ -133,29 +135,28 @@ def _refuse_foreign_folder(folder: Path) -> None:
 
 
 def reachable_binaries(binaries: Binaries, account: Account | None, folder: Path) -> Binaries:
-    """Return the binaries, or a copy of them in `folder` where the account cannot enter theirs."""
+    """Return the binaries, or a copy of them in `folder` where the account cannot run them."""
     if account is None or _runs(binaries, account):
         return binaries
-    if binaries.folder.parts[-2:] != ("pginstall", "bin"):
+    prefix, package = binaries.folder.parent, binaries.folder.parent.parent
+    if (package.name, prefix.name) not in WHEELS:
         raise PostgresError(
-            f"PostgreSQL runs as uid {account.uid} here, which cannot run {binaries.folder}. "
-            "Make it readable to all, run `uv sync`, or set DATABASE_URL."
+            f"As root, PostgreSQL runs as uid {account.uid}, which cannot run {binaries.folder}. "
+            "Make it readable for all, run `uv sync`, or set DATABASE_URL."
         )
     copy = folder / f"binaries-{binaries.version}"
     if not copy.exists():
         for stale in folder.glob("binaries-*"):
             shutil.rmtree(stale)
         unfinished = folder / "binaries-unfinished"
-        package = binaries.folder.parent.parent
+        for name in ("bin", "lib", "share"):
+            _copy_tree(prefix / name, unfinished / package.name / prefix.name / name)
         # The programs look for their libraries in a folder next to the package.
-        for name in ("pginstall/bin", "pginstall/lib", "pginstall/share"):
-            _copy_tree(package / name, unfinished / package.name / name)
         libraries = package.with_name(f"{package.name}.libs")
         if libraries.is_dir():
             _copy_tree(libraries, unfinished / libraries.name)
         unfinished.rename(copy)
-    package_parent = binaries.folder.parents[2]
-    reachable = Binaries(copy / binaries.folder.relative_to(package_parent), binaries.version)
+    reachable = Binaries(copy / binaries.folder.relative_to(package.parent), binaries.version)
     if not _runs(reachable, account):
         raise PostgresError(
             f"uid {account.uid} cannot run the PostgreSQL in {reachable.folder}. "
@@ -165,26 +166,23 @@ def reachable_binaries(binaries: Binaries, account: Account | None, folder: Path
 
 
 def _runs(binaries: Binaries, account: Account) -> bool:
-    for name in ("postgres", "initdb"):
-        try:
-            answer = subprocess.run(
-                [binaries.program(name), "--version"],
-                cwd="/",
-                user=account.uid,
-                group=account.gid,
-                extra_groups=[],
-                capture_output=True,
-                check=False,
-            )
-        except PermissionError:
-            return False
-        if answer.returncode != 0:
-            return False
-    return True
+    try:
+        answer = subprocess.run(
+            [binaries.program("postgres"), "--version"],
+            cwd="/",
+            user=account.uid,
+            group=account.gid,
+            extra_groups=[],
+            capture_output=True,
+            check=False,
+        )
+    except PermissionError:
+        return False
+    return answer.returncode == 0
 
 
 def _copy_tree(source: Path, target: Path) -> None:
-    """Copy a tree so that all can read it, with hard links where the file system allows."""
+    """Copy a tree so that everybody can read it, with hard links where possible."""
     target.mkdir(parents=True)
     for entry in source.iterdir():
         if entry.is_dir():
@@ -194,14 +192,12 @@ def _copy_tree(source: Path, target: Path) -> None:
 
 
 def _copy_file(source: Path, target: Path) -> None:
-    mode = source.stat().st_mode
+    mode = stat.S_IMODE(source.stat().st_mode)
     readable = mode | (0o055 if mode & 0o100 else 0o044)
     if mode == readable:
-        try:
+        # This fails on another file system, or on one without hard links.
+        with suppress(OSError):
             target.hardlink_to(source)
-        except OSError:
-            pass  # Another file system, or one without hard links.
-        else:
             return
     shutil.copyfile(source, target)
-    target.chmod(stat.S_IMODE(readable))
+    target.chmod(readable)

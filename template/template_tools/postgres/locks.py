@@ -1,4 +1,4 @@
-"""File locks that the kernel drops when their process dies, however it dies."""
+"""File locks, which the kernel releases when their process dies."""
 
 import os
 import sys
@@ -11,8 +11,8 @@ if sys.platform == "win32":
     import random
     import time
 
-    # Locked bytes can be neither read nor written on Windows, so they lie far behind the contents.
-    # A shared lock is one random byte of a range, the exclusive lock the whole range.
+    # Windows lets nobody read or write locked bytes, so they are far behind the contents. A shared
+    # lock is one random byte of a range, the exclusive lock the whole range.
     _FIRST_BYTE, _BYTES = 1 << 30, 1 << 20
 
     def _lock(descriptor: int, *, shared: bool, wait: bool) -> bool:
@@ -52,7 +52,7 @@ def acquire(path: Path, *, shared: bool = False) -> int:
 
 
 def try_acquire(path: Path) -> int | None:
-    """Return the descriptor of an exclusive lock on a file, or None when somebody holds it."""
+    """Return the descriptor of an exclusive lock on a file, or None when it is locked."""
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     if _lock(descriptor, shared=False, wait=False):
         return descriptor
@@ -71,7 +71,7 @@ def locked(path: Path) -> Iterator[None]:
 
 
 def publish(path: Path, contents: str) -> int:
-    """Write a file that counts for as long as the returned descriptor stays open."""
+    """Write a file that is valid for as long as the returned descriptor stays open."""
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600)
     try:
         os.write(descriptor, contents.encode())
@@ -83,7 +83,7 @@ def publish(path: Path, contents: str) -> int:
 
 
 def read_published(path: Path) -> str | None:
-    """Return what a living process has published in a file, or None when there is none."""
+    """Return what a running process has published in a file, or None."""
     try:
         descriptor = os.open(path, os.O_RDWR)
     except FileNotFoundError:

@@ -1,28 +1,29 @@
 """The process that starts PostgreSQL and stops it once no lease remains.
 
-It runs detached from the clients, in a session of its own and without site-packages, so that it
-starts quickly: import only the standard library here. Four locks in the state folder say what runs:
+It runs detached from the clients, in its own session. It starts quickly because it runs without
+site-packages: import only the standard library here. Four locks in the state folder tell what runs:
 
-- `leases`: shared by the clients; whoever has it alone may stop the server
-- `supervisor`: held by the one supervisor at work
+- `leases`: shared by the clients; who holds it exclusively may stop the server
+- `supervisor`: held by the one supervisor
 - `server`: held by the supervisor and by every process of PostgreSQL, which inherit it
-- `ready`: held while the server accepts connections; its contents say where
+- `ready`: held while the server accepts connections; the file says on which port
+
+If the supervisor is killed, Linux stops the server; elsewhere the next start does.
 """
 
-import ctypes
 import json
 import os
 import re
 import secrets
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import NoReturn
 
@@ -30,22 +31,23 @@ from template_tools.postgres import locks
 from template_tools.postgres.binaries import Binaries
 from template_tools.postgres.errors import PostgresError
 from template_tools.postgres.folders import Account, reachable_binaries, server_account
+from template_tools.processes import HOST, end_with_parent, is_free
 
-HOST = "127.0.0.1"
 USER = "app"
 PORTS_TO_TRY = 50
-PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
 START_SECONDS = 60.0
 STOP_SECONDS = 30.0
 POLL_SECONDS = 0.2
 SIGNALS = ("SIGTERM", "SIGINT") if sys.platform == "win32" else ("SIGTERM", "SIGINT", "SIGHUP")
-# Eight test workers with a pool of ten connections and an overflow of ten each, and some more.
+# Enough for eight test workers with a pool of ten connections and an overflow of ten each.
 MAX_CONNECTIONS = 200
+# For PostgreSQL this is a fast shutdown.
+_END_WITH_SUPERVISOR = partial(end_with_parent, signal.SIGINT)
 
 
 @dataclass(frozen=True, slots=True)
 class Cluster:
-    """The data of a server, and what is needed to run it."""
+    """A cluster of databases, and what is needed to run it."""
 
     folder: Path
     profile: str
@@ -62,7 +64,7 @@ class Cluster:
         return self.folder / "log"
 
     def spawn(self, program: str, *arguments: str) -> subprocess.Popen[bytes]:
-        """Run a program of PostgreSQL as the account, with the server's lock and the log."""
+        """Run a program of PostgreSQL as the account; it inherits the server's lock and the log."""
         return subprocess.Popen(
             [self.binaries.program(program), *arguments],
             cwd=self.folder,
@@ -70,7 +72,7 @@ class Cluster:
             stdin=subprocess.DEVNULL,
             stdout=2,
             stderr=2,
-            preexec_fn=_end_with_supervisor if sys.platform == "linux" else None,
+            preexec_fn=_END_WITH_SUPERVISOR if sys.platform == "linux" else None,
             pass_fds=() if sys.platform == "win32" else (self.server_lock,),
             user=self.account.uid if self.account else None,
             group=self.account.gid if self.account else None,
@@ -108,20 +110,16 @@ def main() -> None:
 
 
 def _exit(_signal: int, _frame: object) -> NoReturn:
-    # A second signal must not interrupt the stopping of the server.
+    # A second signal must not interrupt the shutdown of the server.
     for name in SIGNALS:
         signal.signal(getattr(signal, name), signal.SIG_IGN)
     sys.exit(0)
 
 
 def _answer(answer: dict[str, str]) -> None:
-    """Answer the client, who may be gone, and close the pipe to it."""
+    """Answer the client, which may be gone, and close the pipe to it."""
     with suppress(OSError):
         os.write(1, json.dumps(answer).encode())
-    _close_standard_output()
-
-
-def _close_standard_output() -> None:
     devnull = os.open(os.devnull, os.O_WRONLY)
     os.dup2(devnull, 1)
     os.close(devnull)
@@ -129,8 +127,8 @@ def _close_standard_output() -> None:
 
 def _supervise(order: dict[str, str]) -> None:
     folder = Path(order["folder"])
-    while (supervisor_lock := locks.try_acquire(folder / "supervisor")) is None:
-        # Another supervisor is at work: it makes the server ready, or it ends.
+    while locks.try_acquire(folder / "supervisor") is None:
+        # Another supervisor is starting the server.
         if locks.read_published(folder / "ready"):
             _answer({})
             return
@@ -146,8 +144,7 @@ def _supervise(order: dict[str, str]) -> None:
         account=account,
         server_lock=server_lock,
     )
-    with _running_postgres(cluster, int(order["first_port"]), supervisor_lock) as running:
-        postmaster, port = running
+    with _running_postgres(cluster, int(order["first_port"])) as (postmaster, port):
         published = json.dumps({"port": port, "supervisor": os.getpid(), "server": postmaster.pid})
         ready = locks.publish(folder / "ready", published)
         _answer({})
@@ -161,7 +158,7 @@ def _supervise(order: dict[str, str]) -> None:
 
 
 def _take_server_lock(folder: Path, binaries: Binaries) -> int:
-    """Return the lock that proves that no server runs, after stopping one without a supervisor."""
+    """Return the lock that proves that no server runs; stop one that has lost its supervisor."""
     data = folder / "cluster" / "data"
     if sys.platform == "win32":
         # Processes do not inherit locks there; pg_ctl does nothing unless the server runs.
@@ -172,19 +169,19 @@ def _take_server_lock(folder: Path, binaries: Binaries) -> int:
         while time.monotonic() < deadline:
             lock = locks.try_acquire(folder / "server")
             if lock is not None:
-                # PostgreSQL would refuse to start if the number in a stale file were in use again.
+                # PostgreSQL refuses to start if the process id in a stale file is in use again.
                 (data / "postmaster.pid").unlink(missing_ok=True)
                 return lock
             _signal_orphan(data, stop_signal)
             time.sleep(0.05)
     raise PostgresError(
         f"A PostgreSQL server in {data} does not stop. "
-        f"End the process whose number stands in {data / 'postmaster.pid'}."
+        f"End the process whose id is in {data / 'postmaster.pid'}."
     )
 
 
 def _signal_orphan(data: Path, stop_signal: signal.Signals) -> None:
-    # While somebody holds the server's lock, the file names a living server, or initdb is at work.
+    # While the server's lock is held, the file names a running server, or initdb is running.
     with suppress(FileNotFoundError, ProcessLookupError, PermissionError, ValueError):
         os.kill(int((data / "postmaster.pid").read_text().split("\n")[0]), stop_signal)
 
@@ -193,7 +190,7 @@ def _signal_orphan(data: Path, stop_signal: signal.Signals) -> None:
 
 
 def _ensure_cluster(cluster: Cluster) -> None:
-    """Create the data unless they exist; a half-made folder never bears the final name."""
+    """Create the cluster unless it exists; an unfinished one has another name."""
     final = cluster.data.parent
     if final.exists():
         if _major_version(cluster) == cluster.binaries.major:
@@ -207,7 +204,6 @@ def _ensure_cluster(cluster: Cluster) -> None:
     try:
         _initialise(cluster, unfinished)
     except BaseException:
-        # A half-made folder would only fill the disk.
         shutil.rmtree(unfinished, ignore_errors=True)
         raise
     unfinished.rename(final)
@@ -222,11 +218,11 @@ def _major_version(cluster: Cluster) -> int | None:
 
 def _other_version(cluster: Cluster) -> PostgresError:
     found = _major_version(cluster)
-    creator = f"PostgreSQL {found}" if found else "something else than PostgreSQL"
+    creator = f"PostgreSQL {found}" if found else "another program"
     return PostgresError(
-        f"The data in {cluster.data} were written by {creator}, and PostgreSQL "
-        f"{cluster.binaries.major} cannot read them. They are untouched. To keep them, go back to "
-        f"that version and copy them with pg_dump; to begin with an empty database, rename "
+        f"The data in {cluster.data} was written by {creator}, and PostgreSQL "
+        f"{cluster.binaries.major} cannot read it. It is untouched. To keep it, go back to that "
+        f"version and copy the data with pg_dump; to start with an empty database, rename "
         f"{cluster.data.parent}."
     )
 
@@ -251,7 +247,7 @@ def _initialise(cluster: Cluster, folder: Path) -> None:
         "--encoding=UTF8",
         "--no-instructions",
         *_locale(cluster.binaries.major),
-        # A random password needs no stretching, which would slow every connection.
+        # A random password needs no key stretching, which slows every connection.
         *(["--set=scram_iterations=1"] if cluster.binaries.major >= 16 else []),
         *(["--no-sync"] if cluster.profile == "test" else []),
     )
@@ -265,7 +261,10 @@ def _initialise(cluster: Cluster, folder: Path) -> None:
 
 
 def _locale(major: int) -> list[str]:
-    """Return the same collation everywhere: by code point, with Unicode's upper and lower case."""
+    """Return options for a collation by code point, with Unicode's upper and lower case.
+
+    Before PostgreSQL 17 it is one of the operating system, which only Linux has.
+    """
     if major >= 17:
         return ["--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--locale=C"]
     return ["--locale=C.UTF-8" if sys.platform == "linux" else "--locale=C"]
@@ -276,42 +275,30 @@ def _locale(major: int) -> list[str]:
 
 @contextmanager
 def _running_postgres(
-    cluster: Cluster, first_port: int, supervisor_lock: int
+    cluster: Cluster, first_port: int
 ) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
     _ensure_cluster(cluster)
     disposable = cluster.profile == "test"
     for port in range(first_port, first_port + PORTS_TO_TRY):
-        if not _is_free(port):
+        if not is_free(port):
             continue
         postmaster = cluster.spawn("postgres", *_arguments(cluster, port))
-        with _guarded(postmaster, supervisor_lock):
-            try:
-                if _becomes_ready(cluster, postmaster):
-                    yield postmaster, port
-                    return
-            finally:
-                _stop(cluster, postmaster)
-        if not _is_free(port):
-            continue  # Somebody has taken the port in the meantime.
+        try:
+            if _becomes_ready(cluster, postmaster):
+                yield postmaster, port
+                return
+        finally:
+            _stop(cluster, postmaster)
+        if not is_free(port):
+            continue  # Another program has taken the port in the meantime.
         if not disposable:
             raise cluster.failure("PostgreSQL did not start.")
-        # Test data are not synced to the disk, so a power cut may have damaged them.
+        # Test data is not synced to the disk, so a power cut may have damaged it.
         disposable = False
         shutil.rmtree(cluster.data.parent)
         _ensure_cluster(cluster)
     last_port = first_port + PORTS_TO_TRY - 1
-    raise PostgresError(f"No port from {first_port} to {last_port} is free. Free one of them.")
-
-
-def _is_free(port: int) -> bool:
-    with socket.socket() as probe:
-        if sys.platform != "win32":
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((HOST, port))
-        except OSError:
-            return False
-    return True
+    raise PostgresError(f"No port from {first_port} to {last_port} is free: free one of them.")
 
 
 def _arguments(cluster: Cluster, port: int) -> list[str]:
@@ -356,49 +343,13 @@ def _becomes_ready(cluster: Cluster, postmaster: subprocess.Popen[bytes]) -> boo
     raise cluster.failure(f"PostgreSQL was not ready after {START_SECONDS:.0f} seconds.")
 
 
-def _end_with_supervisor() -> None:
-    """Let Linux send SIGINT to this process, a program of PostgreSQL, when the supervisor dies."""
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, int(signal.SIGINT), 0, 0, 0)
-
-
-@contextmanager
-def _guarded(postmaster: subprocess.Popen[bytes], supervisor_lock: int) -> Iterator[None]:
-    """Fork a process that stops the server if this one is killed, where the kernel does not."""
-    if sys.platform == "linux" or sys.platform == "win32":
-        yield
-        return
-    reader, writer = os.pipe()
-    if os.fork() == 0:
-        _guard(postmaster, reader, (writer, supervisor_lock))
-    os.close(reader)
-    try:
-        yield
-    finally:
-        os.write(writer, b".")
-        os.close(writer)
-
-
-def _guard(postmaster: subprocess.Popen[bytes], reader: int, unused: Sequence[int]) -> NoReturn:
-    try:
-        for name in SIGNALS:
-            signal.signal(getattr(signal, name), signal.SIG_IGN)
-        for descriptor in unused:
-            os.close(descriptor)
-        _close_standard_output()
-        # The pipe ends without a word when the supervisor is killed.
-        if not os.read(reader, 1):
-            os.kill(postmaster.pid, signal.SIGINT)
-    finally:
-        os._exit(0)
-
-
 def _wait_until_unused(
     folder: Path, postmaster: subprocess.Popen[bytes], grace_seconds: float
 ) -> None:
-    """Return when the server has ended, or nobody has held a lease for the time of grace.
+    """Return when the server has ended, or there was no lease for the grace period.
 
-    In the second case this process holds the leases alone until it ends, so that a new client waits
-    for the server to stop instead of being sent to one that is stopping.
+    In the second case this process holds the lock of the leases until it ends, so that a new client
+    waits until the server has stopped.
     """
     used_at = time.monotonic()
     while postmaster.poll() is None:

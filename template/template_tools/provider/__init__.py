@@ -6,7 +6,6 @@ from template_tools.provider.faults import Faults
 from template_tools.provider.running import RunningProvider
 from template_tools.provider.serve import running_provider
 from template_tools.provider.state import ProviderState, provider_state
-from template_tools.provider.tls import ProviderTls
 from template_tools.provider.tokens import TokenRequest, subject_of
 
 __all__ = [
@@ -14,7 +13,6 @@ __all__ = [
     "ProviderConfig",
     "ProviderError",
     "ProviderState",
-    "ProviderTls",
     "RunningProvider",
     "TokenRequest",
     "create_provider",

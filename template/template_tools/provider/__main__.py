@@ -1,21 +1,18 @@
-"""The command of the development provider: ``serve`` it, or print a ``token`` of it."""
+"""Run the development provider, or print a token of the one that runs."""
 
 import argparse
-import json
 import sys
 from pathlib import Path
 
 import httpx2
 from pydantic import BaseModel, ValidationError
 
+from template_tools.configuration import PROJECT_ROOT
 from template_tools.provider.config import ProviderError
 from template_tools.provider.serve import serve_until_stopped
 
-STATE_FILE = Path(__file__).resolve().parents[2] / ".dev" / "provider.json"
-_NOT_RUNNING = (
-    "The development identity provider is not running: "
-    "start it with `uv run poe dev` in another terminal, then try again."
-)
+STATE_FILE = PROJECT_ROOT / ".dev" / "provider.json"
+_NO_PROVIDER = (OSError, ValidationError, httpx2.HTTPError, httpx2.InvalidURL)
 
 
 class _State(BaseModel):
@@ -33,20 +30,21 @@ def main(arguments: list[str] | None = None) -> int:
         if options.command == "token":
             print(_mint(options))
         else:
-            _serve(options)
+            serve_until_stopped(
+                options.port, options.state_file, exit_on_stdin_close=options.exit_on_stdin_close
+            )
     except ProviderError as error:
         print(error, file=sys.stderr)
         return 1
     return 0
 
 
-def running_provider_url(state_file: Path) -> str | None:
+def running_provider_url(state_file: Path = STATE_FILE) -> str | None:
     """Return the issuer of the provider that has written the file, if it still runs."""
     try:
         state = _State.model_validate_json(state_file.read_bytes())
-        with httpx2.Client(trust_env=False, timeout=5) as client:
-            client.get(f"{state.issuer}/jwks")
-    except (OSError, ValidationError, httpx2.HTTPError, httpx2.InvalidURL):
+        httpx2.get(f"{state.issuer}/jwks", trust_env=False)
+    except _NO_PROVIDER:
         return None
     return state.issuer
 
@@ -57,13 +55,13 @@ def _parser() -> argparse.ArgumentParser:
         description="Run the development identity provider.",
     )
     parser.add_argument("--port", type=int, default=9000, help="the port (0: any free one)")
-    parser.add_argument("--state-file", type=Path, help="where the token command finds it")
+    parser.add_argument("--state-file", type=Path, help="tells the token command where it runs")
     parser.add_argument(
         "--exit-on-stdin-close", action="store_true", help="stop when standard input ends"
     )
     commands = parser.add_subparsers(dest="command", metavar="token")
     token = commands.add_parser("token", help="print a bearer token of the running provider")
-    token.add_argument("--username", default="dev", help="who the token is for (default: dev)")
+    token.add_argument("--username", default="dev", help="the user (default: dev)")
     token.add_argument("--scope", help="the scopes, separated by spaces")
     token.add_argument("--audience", action="append", help="the audience; may be repeated")
     token.add_argument("--jwt", action="store_true", help="a signed JWT instead of an opaque one")
@@ -72,43 +70,33 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _serve(options: argparse.Namespace) -> None:
-    serve_until_stopped(
-        options.port, options.state_file, exit_on_stdin_close=options.exit_on_stdin_close
-    )
-
-
 def _mint(options: argparse.Namespace) -> str:
-    wish = {"username": options.username, "expires_in": options.expires_in}
+    wanted = {"username": options.username, "expires_in": options.expires_in}
     if options.scope is not None:
-        wish["scope"] = options.scope
+        wanted["scope"] = options.scope
     if options.audience:
-        wish["audience"] = options.audience[0] if len(options.audience) == 1 else options.audience
+        several = len(options.audience) > 1
+        wanted["audience"] = options.audience if several else options.audience[0]
     if options.jwt:
-        wish["format"] = "jwt"
+        wanted["format"] = "jwt"
     try:
         state = _State.model_validate_json(options.state_file.read_bytes())
-        response = _post(state, json.dumps(wish))
-    except (OSError, ValidationError, httpx2.HTTPError, httpx2.InvalidURL) as error:
-        raise ProviderError(_NOT_RUNNING) from error
-    return _access_token(response)
-
-
-def _post(state: _State, body: str) -> httpx2.Response:
-    credentials = httpx2.BasicAuth(state.client_id, state.client_secret)
-    # A proxy from the environment must never see a request to this machine.
-    with httpx2.Client(trust_env=False, timeout=5) as client:
-        return client.post(f"{state.issuer}/dev/tokens", content=body, auth=credentials)
-
-
-def _access_token(response: httpx2.Response) -> str:
-    try:
+        response = httpx2.post(
+            f"{state.issuer}/dev/tokens",
+            json=wanted,
+            auth=(state.client_id, state.client_secret),
+            # A proxy from the environment must never see a request to this machine.
+            trust_env=False,
+        )
         body: dict[str, str] = response.json()
         if response.status_code == 400:
             raise ProviderError(f"The provider refuses this token: {body['error_description']}.")
         return body["access_token"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise ProviderError(_NOT_RUNNING) from error
+    except (*_NO_PROVIDER, ValueError, KeyError, TypeError) as error:
+        raise ProviderError(
+            "The development identity provider is not running: "
+            "start it with `uv run poe dev` in another terminal, then try again."
+        ) from error
 
 
 if __name__ == "__main__":

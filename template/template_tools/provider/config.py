@@ -1,11 +1,11 @@
-"""What the development provider is configured with, and where it refuses to run."""
+"""The configuration of the development provider, and where the provider refuses to run."""
 
 import os
 import re
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal, get_args
+from typing import Literal
 from urllib.parse import urlsplit
 
 LOOPBACK_HOSTS = ("127.0.0.1", "localhost")
@@ -13,13 +13,6 @@ LOOPBACK_ORIGIN = r"http://(?:127\.0\.0\.1|localhost)(?::[0-9]{1,5})?"
 _CLIENT_ID = re.compile(r"[\x20-\x7e]{1,100}")
 
 TokenFormat = Literal["opaque", "jwt"]
-ClientAuthMethod = Literal[
-    "client_secret_basic",
-    "client_secret_basic_raw",
-    "client_secret_post",
-    "private_key_jwt",
-    "tls_client_auth",
-]
 
 
 class ProviderError(Exception):
@@ -30,35 +23,25 @@ class ProviderError(Exception):
 class ProviderConfig:
     """The provider's identity, and the one confidential client registered with it.
 
-    `issuer` is a loopback URL, with or without a path and without a trailing slash. `audience` is
-    the `aud` of every token that was asked for without a `resource`. `docs_client_id` names the
-    public client of the docs page's Authorize button. Lifetimes are in seconds.
+    `issuer` has no trailing slash; its path is free, while the provider sets its scheme, host and
+    port. `audience` is the `aud` of every token. `docs_client_id` names the public client of the
+    docs page's Authorize button. The lifetime is in seconds.
 
-    The registered client may authenticate with its secret, with an assertion signed by the key
-    whose public half is `client_public_key` (PEM), and over https with a certificate whose common
-    name is the `client_id`. A `client_auth_method` refuses every other one: the names are those of
-    OpenID Connect Core §9 and RFC 8705 §2.1.1, and `client_secret_basic_raw` is Basic without the
-    urlencoding that RFC 6749 §2.3.1 asks for, which many clients forget.
-
-    Raises ProviderError when the issuer is not a loopback URL, an identifier is empty, or the
-    client lacks the means for its method.
+    Raises:
+        ProviderError: A value is empty or cannot be used.
     """
 
     issuer: str = "http://127.0.0.1:9000"
     audience: str = "app"
     client_id: str = "app"
     client_secret: str = field(default_factory=lambda: secrets.token_urlsafe(24), repr=False)
-    client_public_key: str | None = None
-    client_auth_method: ClientAuthMethod | None = None
     docs_client_id: str = "docs"
     token_format: TokenFormat = "opaque"  # noqa: S105 - a format, not a secret.
     access_token_lifetime: int = 3600
-    refresh_token_lifetime: int = 8 * 3600
     default_scope: str = "openid profile email"
 
     def __post_init__(self) -> None:
-        """Refuse what would make a provider that is unsafe or that nobody can use."""
-        _require_loopback(self.issuer)
+        """Refuse what would make a provider that nobody can use."""
         for name in ("client_id", "docs_client_id"):
             if not _CLIENT_ID.fullmatch(getattr(self, name)):
                 raise ProviderError(f"The provider's {name} must be 1 to 100 ASCII characters.")
@@ -68,18 +51,10 @@ class ProviderConfig:
             raise ProviderError("The provider's client_id and docs_client_id must differ.")
         if self.token_format not in ("opaque", "jwt"):
             raise ProviderError('The provider\'s token_format must be "opaque" or "jwt".')
-        self._require_means()
-
-    def _require_means(self) -> None:
-        methods = get_args(ClientAuthMethod)
-        if self.client_auth_method not in (None, *methods):
-            raise ProviderError(f"The provider's client_auth_method must be one of {methods}.")
-        if self.client_auth_method == "private_key_jwt" and self.client_public_key is None:
-            raise ProviderError("With private_key_jwt the provider needs a client_public_key.")
 
     @property
     def issuer_path(self) -> str:
-        """The path of the issuer, under which every endpoint lies; empty for most issuers."""
+        """The path of the issuer, which prefixes every endpoint; empty for most issuers."""
         return urlsplit(self.issuer).path
 
     @classmethod
@@ -100,19 +75,4 @@ def refuse_production() -> None:
         raise ProviderError(
             "The development provider refuses to start because ENVIRONMENT is production: "
             "set SSO_ISSUER to your real identity provider."
-        )
-
-
-def _require_loopback(issuer: str) -> None:
-    try:
-        parts = urlsplit(issuer)
-        loopback = parts.scheme in ("http", "https") and parts.hostname in LOOPBACK_HOSTS
-        plain = not (parts.query or parts.fragment or parts.username or issuer.endswith("/"))
-        usable = loopback and plain and parts.port != 0
-    except ValueError:
-        usable = False
-    if not usable:
-        raise ProviderError(
-            f"The development provider cannot be {issuer!r}: it runs on this machine only, "
-            "so its issuer must look like http://127.0.0.1:9000."
         )

@@ -1,14 +1,12 @@
-"""Reading the parameters of OAuth requests, and refusing the malformed ones."""
+"""The parameters of OAuth requests, and the errors that answer malformed ones."""
 
 import re
-from collections.abc import Mapping
 from urllib.parse import parse_qs
 
 from fastapi import Request
 from fastapi.responses import JSONResponse
 
 NO_STORE = {"Cache-Control": "no-store", "Pragma": "no-cache"}
-_MAX_BODY_BYTES = 64 * 1024
 _MAX_PARAMETERS = 50
 # RFC 6749, Appendix A.4: printable ASCII without the quote and the backslash.
 _SCOPE = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]+( [\x21\x23-\x5b\x5d-\x7e]+)*")
@@ -25,7 +23,7 @@ class OAuthError(Exception):
         self.status = status
 
     def response(self) -> JSONResponse:
-        """Answer as RFC 6749 §5.2 says; a 401 always names the scheme to use (RFC 9110 §15.5.2)."""
+        """Return the response of RFC 6749 §5.2; a 401 names a scheme to use (RFC 9110 §15.5.2)."""
         headers = dict(NO_STORE)
         if self.status == 401:
             headers["WWW-Authenticate"] = 'Basic realm="development provider", charset="UTF-8"'
@@ -36,25 +34,20 @@ class OAuthError(Exception):
 class Parameters:
     """The parameters of one request: an empty one counts as absent (RFC 6749 §3.1)."""
 
-    def __init__(self, values: Mapping[str, list[str]]) -> None:
-        """Raise OAuthError for a repeated parameter; only `resource` may repeat (RFC 8707 §2)."""
-        for name, found in values.items():
-            if len(found) > 1 and name != "resource":
-                raise OAuthError("invalid_request", "A parameter is given more than once.")
-        self._values = values
-
-    @classmethod
-    def parse(cls, encoded: bytes) -> "Parameters":
-        """Decode `application/x-www-form-urlencoded` text, which must be UTF-8 underneath."""
+    def __init__(self, encoded: bytes) -> None:
+        """Raise OAuthError for malformed text and for a repeated parameter (RFC 6749 §3.1)."""
         try:
             text = encoded.decode("ascii")
-            return cls(parse_qs(text, errors="strict", max_num_fields=_MAX_PARAMETERS))
+            values = parse_qs(text, errors="strict", max_num_fields=_MAX_PARAMETERS)
         except ValueError as error:
             raise OAuthError("invalid_request", "The parameters cannot be decoded.") from error
+        if any(len(found) > 1 for found in values.values()):
+            raise OAuthError("invalid_request", "A parameter is given more than once.")
+        self._values = {name: found[0] for name, found in values.items()}
 
     def get(self, name: str) -> str | None:
         """Return one value, or None when it is absent."""
-        return next(iter(self._values.get(name, [])), None)
+        return self._values.get(name)
 
     def require(self, name: str) -> str:
         """Return one value; raise OAuthError when it is absent."""
@@ -64,29 +57,16 @@ class Parameters:
         return value
 
     def scope(self) -> str | None:
-        """Return the requested scope, checked against the grammar of RFC 6749 §3.3."""
+        """Return the requested scope; raise OAuthError for a malformed one (RFC 6749 §3.3)."""
         scope = self.get("scope")
-        if scope is not None and not _SCOPE.fullmatch(scope):
-            raise OAuthError("invalid_scope", "The scope must be words separated by one space.")
-        return scope
-
-    def resources(self) -> list[str]:
-        """Return the requested audiences: absolute URIs without a fragment (RFC 8707 §2)."""
-        resources = self._values.get("resource", [])
-        for resource in resources:
-            if not re.fullmatch(r"[A-Za-z][A-Za-z0-9+.-]*:[!-\"$-~]+", resource):
-                raise OAuthError("invalid_target", "A resource must be an absolute URI.")
-        return resources
+        return scope if scope is None else checked_scope(scope)
 
 
-async def read_body(request: Request) -> bytes:
-    """Read at most 64 KiB, so that nobody fills the provider's memory by mistake."""
-    body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > _MAX_BODY_BYTES:
-            raise OAuthError("invalid_request", "The request body is larger than 64 KiB.", 413)
-    return bytes(body)
+def checked_scope(scope: str) -> str:
+    """Return a well-formed scope; raise OAuthError for another."""
+    if not _SCOPE.fullmatch(scope):
+        raise OAuthError("invalid_scope", "The scope must be words separated by one space.")
+    return scope
 
 
 async def read_form(request: Request) -> Parameters:
@@ -94,4 +74,4 @@ async def read_form(request: Request) -> Parameters:
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if media_type != "application/x-www-form-urlencoded":
         raise OAuthError("invalid_request", "Send application/x-www-form-urlencoded.")
-    return Parameters.parse(await read_body(request))
+    return Parameters(await request.body())

@@ -1,111 +1,45 @@
-"""The signing keys: what they sign, and how they are published."""
+"""The signing key of the provider."""
 
-import base64
 import json
 import secrets
-from collections.abc import Mapping, Sequence
-from typing import Literal, get_args
+from collections.abc import Mapping
 
 import jwt
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm
+from cryptography.hazmat.primitives.asymmetric import rsa
+from jwt.algorithms import RSAAlgorithm
 from pydantic import JsonValue
 
 Claims = dict[str, JsonValue]
-Algorithm = Literal["RS256", "PS256", "ES256", "EdDSA"]
-Forgery = Literal["none", "HS256"]
-ALGORITHMS: tuple[Algorithm, ...] = get_args(Algorithm)
-_JWS = jwt.PyJWS()
 
 
-class SigningKeys:
-    """An RSA, a P-256 and an Ed25519 key, made when the provider starts and known to nobody else.
+class SigningKey:
+    """An RSA key that is generated when the provider starts, and never stored."""
 
-    `retired` are public keys of before that are still published.
-    """
-
-    def __init__(self, retired: Sequence[Claims] = ()) -> None:
-        """Generate the keys; their identifiers are new each time."""
-        self._rsa = rsa.generate_private_key(public_exponent=65537, key_size=2048)
-        self._ec = ec.generate_private_key(ec.SECP256R1())
-        self._ed25519 = ed25519.Ed25519PrivateKey.generate()
-        self._suffix = secrets.token_hex(4)
-        self._retired = tuple(retired)
+    def __init__(self) -> None:
+        """Generate the key, under a new identifier."""
+        self._key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+        self._id = f"rs256-{secrets.token_hex(4)}"
 
     def sign(
         self,
         claims: Mapping[str, JsonValue],
         *,
-        algorithm: Algorithm | Forgery = "RS256",
         typ: str | None = "JWT",
         **headers: JsonValue,
     ) -> str:
-        """Return a compact JWS of `claims`, unchecked; see `sign_bytes`."""
-        payload = json.dumps(dict(claims)).encode()
-        return self.sign_bytes(payload, algorithm=algorithm, typ=typ, **headers)
+        """Return a JWT of `claims`, signed with RS256 and not validated (RFC 7515 §7.1).
 
-    def sign_bytes(
-        self,
-        payload: bytes,
-        *,
-        algorithm: Algorithm | Forgery = "RS256",
-        typ: str | None = "JWT",
-        **headers: JsonValue,
-    ) -> str:
-        """Return a compact JWS (RFC 7515 §7.1) whose header has `alg`, `typ`, `kid` and `headers`.
-
-        `headers` replace the usual ones, and None leaves one out. The algorithm "none" leaves the
-        signature empty, and "HS256" takes the public RSA key, in PEM, for the shared secret: both
-        are what an attacker would try (RFC 8725 §2.1).
+        `headers` replace or join `alg`, `typ` and `kid`; None leaves one out.
         """
-        usual = {"alg": algorithm, "typ": typ, "kid": self._key_id(algorithm)}
-        header = {name: value for name, value in (usual | headers).items() if value is not None}
-        content = b".".join(_base64url(part) for part in (json.dumps(header).encode(), payload))
-        # The algorithms are called one by one because PyJWT's own `encode` refuses odd tokens,
-        # such as one whose `iss` is a number.
-        signature = _JWS.get_algorithm_by_name(algorithm).sign(content, self._key(algorithm))
-        return b".".join((content, _base64url(signature))).decode()
+        members = {"typ": typ, "kid": self._id, **headers}
+        header = {name: value for name, value in members.items() if value is not None}
+        # PyJWT adds a typ of its own unless it is given an empty one.
+        payload = json.dumps(dict(claims)).encode()
+        return jwt.PyJWS().encode(payload, self._key, "RS256", {"typ": None, **header})
 
     def public(self) -> list[Claims]:
-        """Return the public keys as JWKs (RFC 7517 §4), the retired ones last.
-
-        The RSA key appears twice, because each entry names one algorithm.
-        """
-        rsa_key = RSAAlgorithm.to_jwk(self._rsa.public_key(), as_dict=True)
-        ec_key = ECAlgorithm.to_jwk(self._ec.public_key(), as_dict=True)
-        ed25519_key = OKPAlgorithm.to_jwk(self._ed25519.public_key(), as_dict=True)
-        keys = zip((rsa_key, rsa_key, ec_key, ed25519_key), ALGORITHMS, strict=True)
-        return [*(self._published(key, algorithm) for key, algorithm in keys), *self._retired]
-
-    def forget_retired(self) -> None:
-        """Publish only the keys that still sign."""
-        self._retired = ()
-
-    def _key(self, algorithm: Algorithm | Forgery) -> object:
-        match algorithm:
-            case "RS256" | "PS256":
-                return self._rsa
-            case "ES256":
-                return self._ec
-            case "EdDSA":
-                return self._ed25519
-            case "HS256":
-                form = PublicFormat.SubjectPublicKeyInfo
-                return self._rsa.public_key().public_bytes(Encoding.PEM, form)
-            case "none":
-                return None
-
-    def _published(self, key: Claims, algorithm: Algorithm) -> Claims:
+        """Return the public key as the JWKs of a key set (RFC 7517 §4)."""
+        key: Claims = RSAAlgorithm.to_jwk(self._key.public_key(), as_dict=True)
         # PyJWT writes key_ops, which RFC 7517 §4.3 does not want beside use.
-        members = {name: value for name, value in key.items() if name != "key_ops"}
-        return {**members, "use": "sig", "alg": algorithm, "kid": self._key_id(algorithm)}
-
-    def _key_id(self, algorithm: Algorithm | Forgery) -> str:
-        """Return the identifier of a key; a forged signature claims to be the RSA key's."""
-        named = algorithm if algorithm in ALGORITHMS else "RS256"
-        return f"{named.lower()}-{self._suffix}"
-
-
-def _base64url(content: bytes) -> bytes:
-    return base64.urlsafe_b64encode(content).rstrip(b"=")
+        del key["key_ops"]
+        return [{**key, "use": "sig", "alg": "RS256", "kid": self._id}]

@@ -6,7 +6,6 @@ from pydantic import JsonValue
 
 from template_tools.provider.config import ProviderConfig
 from template_tools.provider.faults import Faults
-from template_tools.provider.keys import Algorithm, Forgery
 from template_tools.provider.state import ProviderState
 from template_tools.provider.tokens import TokenRequest
 
@@ -15,7 +14,7 @@ class RunningProvider:
     """A provider that runs in this process. Its methods act at once, without HTTP."""
 
     def __init__(self, state: ProviderState) -> None:
-        """Wrap the memory of the provider that is being served."""
+        """Wrap the state of the provider that is being served."""
         self._state = state
 
     @property
@@ -39,18 +38,8 @@ class RunningProvider:
 
     @property
     def introspection_calls(self) -> int:
-        """How many introspection requests arrived, refused ones included."""
+        """How many introspection requests were received, refused ones included."""
         return self._state.calls["introspection"]
-
-    @property
-    def discovery_calls(self) -> int:
-        """How many requests for a discovery document arrived."""
-        return self._state.calls["discovery"]
-
-    @property
-    def jwks_calls(self) -> int:
-        """How many requests for the keys arrived."""
-        return self._state.calls["jwks"]
 
     def mint(self, **claims: object) -> str:
         """Return a new access token; the keywords are the fields of `TokenRequest`, or claims."""
@@ -61,26 +50,15 @@ class RunningProvider:
         self._state.tokens.revoke(token)
 
     def sign(
-        self,
-        claims: Mapping[str, JsonValue],
-        *,
-        algorithm: Algorithm | Forgery = "RS256",
-        typ: str | None = "at+jwt",
-        **headers: JsonValue,
+        self, claims: Mapping[str, JsonValue], *, typ: str | None = "at+jwt", **headers: JsonValue
     ) -> str:
-        """Return a JWT of these very claims, unchecked, signed with a key of the provider.
+        """Return a JWT of exactly these claims, not validated, signed with the provider's key.
 
-        `headers` replace or join `alg`, `typ` and `kid`; None leaves one out. The algorithm "none"
-        leaves the signature empty, and "HS256" abuses the public RSA key for a shared secret. The
-        provider does not remember the token: introspection calls it inactive.
+        `headers` replace or join `alg`, `typ` and `kid`; None leaves one out. The provider does not
+        remember the token: introspection calls it inactive.
         """
-        keys = self._state.tokens.keys
-        return keys.sign(claims, algorithm=algorithm, typ=typ, **headers)
-
-    def rotate_keys(self, *, keep_old: bool = False) -> None:
-        """Replace the signing keys; the JWKS has the old ones no longer, unless `keep_old`."""
-        self._state.tokens.rotate_keys(keep_old=keep_old)
+        return self._state.tokens.key.sign(claims, typ=typ, **headers)
 
     def reset(self) -> None:
-        """Forget all tokens, logins, counts and faults; the keys that sign stay."""
+        """Forget all tokens, logins, counts and faults; the key stays."""
         self._state.reset()

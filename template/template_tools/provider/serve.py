@@ -2,10 +2,8 @@
 
 import json
 import os
-import secrets
 import signal
 import socket
-import ssl
 import threading
 import time
 from collections.abc import Iterator
@@ -13,52 +11,54 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from types import FrameType
-from urllib.parse import urlsplit
 
 import uvicorn
-from fastapi import FastAPI
+from starlette.types import ASGIApp
 
 from template_tools.provider.app import create_provider
 from template_tools.provider.config import ProviderConfig, ProviderError
 from template_tools.provider.running import RunningProvider
 from template_tools.provider.state import provider_state
-from template_tools.provider.tls import CertificateProtocol, ProviderTls
 
 _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 @contextmanager
 def running_provider(
-    config: ProviderConfig | None = None, port: int = 0, tls: ProviderTls | None = None
+    config: ProviderConfig | None = None, port: int = 0
 ) -> Iterator[RunningProvider]:
     """Serve a provider on 127.0.0.1 from a thread, on a free port unless one is given.
 
-    The issuer of `config` gets the real port, and https with `tls`; its path is kept. Raises
-    ProviderError when the port is taken, a file of `tls` cannot be used, the client cannot
-    authenticate as configured, or ENVIRONMENT is production.
+    The issuer of `config` gets the real port; its path is kept.
+
+    Raises:
+        ProviderError: The port is taken, or ENVIRONMENT is production.
     """
-    listener = _listen(port)
-    try:
-        real_port = listener.getsockname()[1]
-        config = config or ProviderConfig()
-        scheme = "http" if tls is None else "https"
-        issuer = f"{scheme}://127.0.0.1:{real_port}{urlsplit(config.issuer).path}"
+    config = config or ProviderConfig()
+    with listening(port) as listener:
+        issuer = f"http://127.0.0.1:{listener.getsockname()[1]}{config.issuer_path}"
         app = create_provider(replace(config, issuer=issuer))
-        server = uvicorn.Server(_server_config(app, None if tls is None else tls.context()))
-    except BaseException:
-        listener.close()
-        raise
+        with serving(server_config(app), listener):
+            yield RunningProvider(provider_state(app))
+
+
+@contextmanager
+def serving(config: uvicorn.Config, listener: socket.socket) -> Iterator[None]:
+    """Run a server on a thread for as long as the block lasts."""
+    server = uvicorn.Server(config)
     thread = threading.Thread(
         target=server.run, args=([listener],), name="development-provider", daemon=True
     )
     thread.start()
     try:
-        _wait_until_started(server, thread)
-        yield RunningProvider(provider_state(app))
+        while not server.started:
+            if not thread.is_alive():
+                raise ProviderError("The development provider did not start: see the error above.")
+            time.sleep(0.001)
+        yield
     finally:
         server.should_exit = True
         thread.join()
-        listener.close()
 
 
 def serve_until_stopped(
@@ -66,8 +66,8 @@ def serve_until_stopped(
 ) -> None:
     """Serve until SIGINT, SIGTERM or, on demand, the end of standard input.
 
-    One line is printed when the provider is ready. `state_file` then holds, for the owner's eyes
-    only, what the `token` command needs; it is removed at the end.
+    One line is printed when the provider is ready. `state_file`, which only its owner can read,
+    then holds what the `token` command needs; it is removed at the end.
     """
     stop = threading.Event()
     for number in _STOP_SIGNALS:
@@ -80,29 +80,28 @@ def serve_until_stopped(
         stop.wait()
 
 
-def _listen(port: int) -> socket.socket:
-    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-    if os.name == "posix":
-        # Without this a restart would wait for the old connections to be forgotten.
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listener.bind(("127.0.0.1", port))
-        listener.listen(128)
-    except (OSError, OverflowError) as error:
-        listener.close()
-        raise ProviderError(
-            f"The development provider cannot use port {port} on 127.0.0.1 ({error}): "
-            "stop the program that uses it, or choose another port with --port."
-        ) from error
-    return listener
+@contextmanager
+def listening(port: int) -> Iterator[socket.socket]:
+    """Listen on a port of 127.0.0.1; on a free one when it is 0."""
+    with socket.socket() as listener:
+        if os.name == "posix":
+            # Without this a restart would wait for the old connections to be forgotten.
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind(("127.0.0.1", port))
+            listener.listen(128)
+        except (OSError, OverflowError) as error:
+            raise ProviderError(
+                f"The development provider cannot use port {port} on 127.0.0.1 ({error}): "
+                "stop the program that uses it, or choose another port with --port."
+            ) from error
+        yield listener
 
 
-def _server_config(app: FastAPI, context: ssl.SSLContext | None) -> uvicorn.Config:
-    """Return settings for a quiet server that stops at once, whatever its clients do."""
+def server_config(app: ASGIApp) -> uvicorn.Config:
+    """Return the settings of a quiet server that stops at once, whatever its clients do."""
     return uvicorn.Config(
         app,
-        http="auto" if context is None else CertificateProtocol,
-        ssl_context_factory=None if context is None else lambda _config, _default: context,
         log_config=None,
         log_level="critical",
         access_log=False,
@@ -113,15 +112,8 @@ def _server_config(app: FastAPI, context: ssl.SSLContext | None) -> uvicorn.Conf
     )
 
 
-def _wait_until_started(server: uvicorn.Server, thread: threading.Thread) -> None:
-    while not server.started:
-        if not thread.is_alive():
-            raise ProviderError("The development provider did not start: see the error above.")
-        time.sleep(0.001)
-
-
 def _leave(_number: int, _frame: FrameType | None) -> None:
-    """Unwind the main thread, which tidies up; a second signal must not disturb that.
+    """Unwind the main thread, which cleans up; a second signal must not interrupt that.
 
     Setting the event here instead could deadlock with the `wait` that the signal interrupts.
     """
@@ -140,33 +132,19 @@ def _stop_at_end_of_stdin(stop: threading.Event) -> None:
 
 @contextmanager
 def _published(config: ProviderConfig, path: Path | None) -> Iterator[None]:
-    """Keep the state file while the provider runs; a file that a later provider wrote stays."""
+    """Keep the state file, which only its owner can read, while the provider runs."""
     if path is None:
         yield
         return
-    content = json.dumps(
-        {
-            "issuer": config.issuer,
-            "client_id": config.client_id,
-            "client_secret": config.client_secret,
-        }
-    )
-    _write_private(path, content)
+    state = {name: getattr(config, name) for name in ("issuer", "client_id", "client_secret")}
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        path.unlink(missing_ok=True)
+        path.touch(mode=0o600, exist_ok=False)
+        path.write_text(json.dumps(state))
+    except OSError as error:
+        raise ProviderError(f"The state file {path} cannot be written: {error}.") from error
     try:
         yield
     finally:
-        with suppress(OSError):
-            if path.read_text() == content:
-                path.unlink()
-
-
-def _write_private(path: Path, content: str) -> None:
-    """Write a file that only its owner can read, and that others see whole or not at all."""
-    draft = path.with_name(f"{path.name}.{secrets.token_hex(4)}")
-    try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        draft.touch(mode=0o600, exist_ok=False)
-        draft.write_text(content)
-        draft.replace(path)
-    except OSError as error:
-        raise ProviderError(f"The state file {path} cannot be written: {error}.") from error
+        path.unlink(missing_ok=True)

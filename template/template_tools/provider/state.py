@@ -1,45 +1,69 @@
-"""Everything that one running provider remembers."""
+"""The state of a running provider, all of it in memory."""
 
 from collections import Counter
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from fastapi import Depends, FastAPI, Request
 
 from template_tools.provider.clients import ClientRegistry
-from template_tools.provider.codes import AuthorizationCode, AuthorizationRequest
 from template_tools.provider.config import ProviderConfig
 from template_tools.provider.faults import HEALTHY, Endpoint, FaultSwitch
-from template_tools.provider.tokens import Bounded, TokenStore
+from template_tools.provider.keys import Claims
+from template_tools.provider.tokens import TokenStore
+
+if TYPE_CHECKING:
+    from template_tools.provider.authorization import AuthorizationCode, AuthorizationRequest
 
 
 class ProviderState:
-    """The memory of one provider: nothing of it outlives the process."""
+    """What one provider knows; nothing of it outlives the process."""
 
     def __init__(self, config: ProviderConfig) -> None:
-        """Start empty, healthy and with fresh keys.
-
-        Raises ProviderError when the client's public key cannot be used.
-        """
+        """Start empty, healthy and with a new key."""
         self.config = config
         self.clients = ClientRegistry(config)
         self.tokens = TokenStore(config)
         self.faults = FaultSwitch()
         self.calls: Counter[Endpoint] = Counter()
-        self.logins: Bounded[AuthorizationRequest] = Bounded()
-        self.codes: Bounded[AuthorizationCode] = Bounded()
-        self.spent_codes: Bounded[str] = Bounded()
+        self.logins: dict[str, AuthorizationRequest] = {}
+        self.codes: dict[str, AuthorizationCode] = {}
+
+    def metadata(self) -> Claims:
+        """Return the metadata document (OpenID Connect Discovery 1.0 §3, RFC 8414 §2)."""
+        issuer = self.config.issuer
+        methods = self.clients.methods()
+        return {
+            "issuer": issuer,
+            "authorization_endpoint": f"{issuer}/authorize",
+            "token_endpoint": f"{issuer}/token",
+            "userinfo_endpoint": f"{issuer}/userinfo",
+            "jwks_uri": f"{issuer}/jwks",
+            "introspection_endpoint": f"{issuer}/introspect",
+            "revocation_endpoint": f"{issuer}/revoke",
+            "scopes_supported": ["openid", "profile", "email"],
+            "response_types_supported": ["code"],
+            "response_modes_supported": ["query"],
+            "grant_types_supported": ["authorization_code", "client_credentials"],
+            "subject_types_supported": ["public"],
+            "id_token_signing_alg_values_supported": ["RS256"],
+            "token_endpoint_auth_methods_supported": [*methods, "none"],
+            "introspection_endpoint_auth_methods_supported": [*methods],
+            "revocation_endpoint_auth_methods_supported": [*methods, "none"],
+            "code_challenge_methods_supported": ["S256"],
+            "authorization_response_iss_parameter_supported": True,
+            "request_uri_parameter_supported": False,
+        }
 
     def reset(self) -> None:
-        """Forget all tokens, logins, counts and faults; the keys that sign stay."""
+        """Forget all tokens, logins, counts and faults; the key stays."""
         self.tokens.clear()
-        self.clients.clear()
         self.faults.set(HEALTHY)
-        for memory in (self.calls, self.logins, self.codes, self.spent_codes):
+        for memory in (self.calls, self.logins, self.codes):
             memory.clear()
 
 
 def provider_state(app: FastAPI) -> ProviderState:
-    """Return the memory of a provider made by `create_provider`."""
+    """Return the state of a provider that `create_provider` has made."""
     state = app.state.provider
     if not isinstance(state, ProviderState):
         raise TypeError("This application is not a development provider.")

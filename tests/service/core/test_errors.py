@@ -216,6 +216,26 @@ async def test_a_422_names_the_place_and_the_rule_and_not_the_input(
     assert "canary" not in response.text
 
 
+async def test_a_member_whose_name_utf_8_cannot_write_is_refused_like_any_other() -> None:
+    """JSON can escape half of a surrogate pair."""
+    app = FastAPI()
+    add_exception_handlers(app)
+
+    @app.post("/")
+    async def create(body: dict[str, dict[str, int]]) -> None: ...
+
+    async with httpx2.AsyncClient(
+        transport=httpx2.ASGITransport(app), base_url="http://test"
+    ) as client:
+        response = await client.post(
+            "/", content='{"x": {"a\\ud800": "y"}}', headers={"content-type": "application/json"}
+        )
+    assert response.status_code == 422
+    (error,) = response.json()["errors"]
+    assert error["type"] == "int_parsing"
+    response.json()["errors"][0]["location"][-1].encode()
+
+
 @pytest.mark.parametrize(
     ("media_type", "is_named"),
     [

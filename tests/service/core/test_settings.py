@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 from app.core.project import SSO_MODE
-from app.core.settings import CoreSettings, DatabaseSettings, load_settings
+from app.core.settings import CoreSettings, DatabaseSettings, MigrationSettings, load_settings
 from app.settings import Settings
+from template_tools.configuration import PROJECT_ROOT
 
 GOOD = {
     "ENVIRONMENT": "production",
@@ -55,13 +56,15 @@ def test_every_missing_setting_is_named_in_one_message(environment: pytest.Monke
     message = refusal()
 
     for name in ("DATABASE_URL", "SSO_ISSUER", "CLIENT_SECRET"):
-        assert f"  {name} is not set (" in message
+        assert f"  {name} is not set (The " in message
     assert "SSO_AUDIENCE" not in message
 
 
-def test_an_empty_setting_is_a_missing_one(environment: pytest.MonkeyPatch) -> None:
-    environment.setenv("CLIENT_SECRET", "")
-    assert "CLIENT_SECRET is not set" in refusal()
+@pytest.mark.parametrize("name", ["CLIENT_SECRET", "SSO_AUDIENCE", "DATABASE_URL"])
+def test_an_empty_setting_is_a_missing_one(environment: pytest.MonkeyPatch, name: str) -> None:
+    environment.setenv(name, "")
+    environment.setenv("PUBLIC_URL", "")
+    assert re.findall(r"(\w+) is not set", refusal()) == [name]
 
 
 @pytest.mark.parametrize("mode", ["introspect", "both"])
@@ -113,6 +116,16 @@ def test_migrations_need_the_database_only(environment: pytest.MonkeyPatch) -> N
     assert load_settings(DatabaseSettings).database_url.host == "db.example.com"
 
 
+def test_migrations_do_not_go_through_pgbouncer(environment: pytest.MonkeyPatch) -> None:
+    """Their lock belongs to a connection, and each transaction would have another one."""
+    environment.setenv("DATABASE_PGBOUNCER", "true")
+    assert "MIGRATION_DATABASE_URL must be set" in refusal(MigrationSettings)
+    load_settings(DatabaseSettings)
+
+    environment.setenv("MIGRATION_DATABASE_URL", "postgresql://owner@db.example.com/app")
+    assert load_settings(MigrationSettings).database_pgbouncer
+
+
 @pytest.mark.parametrize("scheme", ["postgresql", "postgres", "postgresql+asyncpg"])
 def test_a_database_url_may_be_written_in_the_usual_ways(
     environment: pytest.MonkeyPatch, scheme: str
@@ -134,6 +147,7 @@ def test_a_database_url_may_be_written_in_the_usual_ways(
         "postgresql://u:canary@h/d?connect_timeout=3",
         "postgresql://u:canary@h:port/d",
         "postgresql://u:canary@h:99999/d",
+        "postgresql://u:canary@h:0/d",
         "postgresql://u:canary@h/d?sslmode=bogus",
         "sqlite:///canary.db",
     ],
@@ -177,6 +191,8 @@ def test_a_database_url_that_cannot_work_is_refused_without_repeating_it(
         ("ENVIRONMENT", "canary"),
         ("DATABASE_POOL_SIZE", "0"),
         ("DATABASE_STATEMENT_TIMEOUT", "9"),
+        ("DATABASE_STATEMENT_TIMEOUT", "8"),
+        ("DATABASE_LOCK_TIMEOUT", "7"),
         ("MAX_BODY_SIZE", "-1"),
     ],
 )
@@ -220,6 +236,6 @@ def test_secrets_do_not_appear_in_the_settings_text(environment: pytest.MonkeyPa
 
 
 def test_every_setting_stands_in_the_example() -> None:
-    example = (Path(__file__).parents[2] / ".env.example").read_text("utf-8")
+    example = (PROJECT_ROOT / ".env.example").read_text("utf-8")
     for field in CoreSettings.model_fields:
         assert f"{field.upper()}=" in example

@@ -35,7 +35,7 @@ def downgrade() -> None:
 _RUN = """
 import os, sys
 import alembic.config, sqlalchemy.dialects.postgresql.asyncpg
-import app.database.migration, app.database.model, app.database.session, migrations.autogenerate
+import app.database.model, app.database.session, migrations.autogenerate, migrations.migrator
 
 count, *arguments = sys.argv[1:]
 if count == "1":

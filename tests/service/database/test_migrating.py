@@ -63,9 +63,10 @@ async def run[**P](function: Callable[P, object], *args: P.args, **kwargs: P.kwa
 async def line_with(text: str, stream: IO[str] | None) -> str:
     """Wait until a process writes a line with ``text``."""
     assert stream is not None
-    while line := await asyncio.to_thread(stream.readline):
-        if text in line:
-            return line
+    async with asyncio.timeout(60):
+        while line := await asyncio.to_thread(stream.readline):
+            if text in line:
+                return line
     raise AssertionError(f"the process has ended without saying {text!r}")
 
 
@@ -98,12 +99,12 @@ class TestTogether:
         async with holding_the_lock(history.url):
             replicas = history.start("upgrade", "head", times=8)
             for _ in range(8):
-                await line_with("Another migrator is at work", replicas.stderr)
+                await line_with("Another process is migrating", replicas.stderr)
         code, stderr = await end_of(replicas)
 
         assert code == 0, stderr
         assert stderr.count("Running upgrade") == 3
-        assert "Another migrator" not in stderr, "once is enough"
+        assert "Another process" not in stderr, "once is enough"
         assert await value(history.url, VALID) is True
 
     async def test_a_migrator_that_is_killed_makes_room_for_the_next(
@@ -114,7 +115,7 @@ class TestTogether:
         killed = history.start("upgrade", "head", DAWDLE="600")
         await line_with("Running upgrade", killed.stderr)
         next_one = history.start("upgrade", "head")
-        await line_with("Another migrator is at work", next_one.stderr)
+        await line_with("Another process is migrating", next_one.stderr)
         killed.kill()
         await end_of(killed)
 
@@ -129,7 +130,7 @@ class TestTogether:
                 history.start("upgrade", "head", MIGRATION_WAIT_TIMEOUT="0.1")
             )
         assert code == 1
-        assert "Another migrator is at work for more than 0.1 s" in stderr
+        assert "Another process is still migrating the database after 0.1 s" in stderr
         assert "MIGRATION_WAIT_TIMEOUT" in stderr
         assert "Traceback" not in stderr
 
@@ -153,7 +154,7 @@ class TestTogether:
 class TestBesideTheService:
     @pytest.fixture(autouse=True)
     def short_pauses(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("app.database.migration._LONGEST_PAUSE", 0.05)
+        monkeypatch.setattr("migrations.migrator._LONGEST_PAUSE", 0.05)
 
     async def test_nobody_waits_for_longer_than_the_lock_timeout(
         self, history: History, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
@@ -174,7 +175,7 @@ class TestBesideTheService:
             tasks.create_task(read_on())
             async with reading(history.url):
                 migrating = tasks.create_task(run(command.upgrade, history.config, "head"))
-                await until_said("upgrade 1 -> 2 begins again", 2, caplog)
+                await until_said("Could not get a lock", 2, caplog)
             await migrating
             stop.set()
         assert await value(history.url, VERSION) == "2"
@@ -187,7 +188,7 @@ class TestBesideTheService:
         history.write(TABLE, column("number"))
         await run(command.upgrade, history.config, "1")
         async with reading(history.url):
-            with pytest.raises(SystemExit, match="upgrade 1 -> 2 needs a lock that other trans"):
+            with pytest.raises(SystemExit, match="Gave up after waiting 0 s for locks"):
                 await run(command.upgrade, history.config, "head")
 
     async def test_another_attempt_takes_back_no_more_than_asked_for(
@@ -199,7 +200,7 @@ class TestBesideTheService:
         await run(command.upgrade, history.config, "head")
         async with reading(history.url):
             downgrade = asyncio.create_task(run(command.downgrade, history.config, "-2"))
-            await until_said("downgrade 3 -> 2 begins again", 1, caplog)
+            await until_said("Could not get a lock", 1, caplog)
         await downgrade
         assert await value(history.url, VERSION) == "2"
 
@@ -213,8 +214,21 @@ class TestBesideTheService:
             (f'op.execute("DO $$ BEGIN {deadlock} END $$")', "pass"),
         )
         await run(command.upgrade, history.config, "head")
-        assert caplog.text.count("upgrade 1 -> 2 begins again") == 1
+        assert caplog.text.count("Could not get a lock") == 1
         assert await value(history.url, VERSION) == "2"
+
+    async def test_a_revision_after_one_that_has_left_its_transaction_begins_again(
+        self, history: History
+    ) -> None:
+        busy = "IF nextval('attempt') = 1 THEN RAISE SQLSTATE '55P03'; END IF;"
+        sequence = 'op.execute("CREATE SEQUENCE attempt")'
+        history.write(
+            (f"{TABLE[0]}\n{sequence}", "pass"),
+            index(),
+            (f'op.execute("DO $$ BEGIN {busy} END $$")', "pass"),
+        )
+        await run(command.upgrade, history.config, "head")
+        assert await value(history.url, VERSION) == "3"
 
     async def test_an_index_may_wait_for_as_long_as_it_takes(
         self, history: History, monkeypatch: pytest.MonkeyPatch
@@ -310,7 +324,7 @@ class TestInvalidIndexes:
         async with connected(history.url) as connection:
             await connection.execute("CREATE TABLE held ()")
         async with reading(history.url, "held"):
-            with pytest.raises(SystemExit, match=r"(?s)upgrade 1 -> 2 has failed.*is committed"):
+            with pytest.raises(SystemExit, match=r"(?s)had committed a part.*stamp the revision"):
                 await run(command.upgrade, history.config, "head")
 
 

@@ -1,50 +1,87 @@
 """A service with a few protected routes, so that these tests need none of the service's own."""
 
+import asyncio
 import base64
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import Annotated
+from typing import Annotated, Protocol
 
 import httpx2
 import pytest
-from cachetools import TTLCache
 from fastapi import Depends, FastAPI, Security, WebSocket
 
 from app.core.errors import add_exception_handlers
 from app.settings import Settings
-from app.utils.sso import authorization
 from app.utils.sso.authorization import require_authentication, require_roles
 from app.utils.sso.introspection import CurrentToken, introspect_token
 from app.utils.sso.introspection_schema import TokenData
-from app.utils.sso.resource_server import circuit_breaker as breaker
-from app.utils.sso.resource_server import discovery, introspector
-from app.utils.sso.resource_server import jwks_client as keys
-from app.utils.sso.resource_server import jwt_verifier as local_jwt
-from app.utils.sso.resource_server import rate_limited_log as sparing
-from app.utils.sso.resource_server import token_cache as cache
-from app.utils.sso.resource_server import token_validation as verdict
-from app.utils.sso.resource_server.introspector import Introspector
+from app.utils.sso.resource_server.introspector import Timeouts, open_introspector
 from app.utils.sso.resource_server.resource_metadata import router as resource_metadata
-from app.utils.sso.resource_server.shared_cache import open_shared_cache
-from template_tools.provider import RunningProvider
+from tests.service.provider import RunningProvider
+from tests.service.sso import metrics
 from tests.service.sso.assertions import Log
+from tests.service.sso.metrics import Recorder
 
-type Open = Callable[[Settings], AbstractAsyncContextManager[FastAPI]]
-type Serve = Callable[[Settings], AbstractAsyncContextManager[httpx2.AsyncClient]]
+type Handler = Callable[[httpx2.Request], Awaitable[httpx2.Response]]
 
-_TIMED_MODULES = (
-    cache,
-    discovery,
-    breaker,
-    introspector,
-    keys,
-    local_jwt,
-    authorization,
-    sparing,
-    verdict,
-)
+# What a machine with much to do may take, where a test is not about the time itself.
+PATIENT = Timeouts(provider=20, health=20, shared_cache=5)
+
+
+class Open(Protocol):
+    """Open the service with other settings: ``async with open_service(settings) as app``."""
+
+    def __call__(
+        self, settings: Settings, *, timeouts: Timeouts = ...
+    ) -> AbstractAsyncContextManager[FastAPI]:
+        """Open it; a timeout that matters to the test is given."""
+        ...
+
+
+class Serve(Protocol):
+    """Open the service and call it: ``async with serve(settings) as caller``."""
+
+    def __call__(
+        self, settings: Settings, *, timeouts: Timeouts = ...
+    ) -> AbstractAsyncContextManager[httpx2.AsyncClient]:
+        """Open it; a timeout that matters to the test is given."""
+        ...
+
+
+class Network(httpx2.AsyncBaseTransport):
+    """What lies between the service and the provider.
+
+    ``network.handler = answer`` sees each request, and may forward it itself.
+    """
+
+    def __init__(self, forward: Handler) -> None:
+        self.forward = self.handler = forward
+
+    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        """Answer a request of the service."""
+        response = await self.handler(request)
+        if not response.is_stream_consumed:
+            return response
+        # A response that is made of its content has been read already.
+        stream = httpx2.ByteStream(response.content)
+        return httpx2.Response(response.status_code, headers=response.headers, stream=stream)
+
+
+class Hanging:
+    """A handler of a network on which requests to some path are never answered."""
+
+    def __init__(self, network: Network, path: str) -> None:
+        self.asked = asyncio.Event()
+        self._network, self._path = network, path
+
+    async def __call__(self, request: httpx2.Request) -> httpx2.Response:
+        """Forward a request to another path."""
+        if self._path in request.url.path:
+            self.asked.set()
+            await asyncio.Event().wait()
+        return await self._network.forward(request)
 
 
 class Clock:
@@ -123,18 +160,31 @@ def settings(settings: Settings) -> Settings:
 
 
 @pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+def clock() -> Clock:
     """The service's clock, which a test may put ahead: ``clock.ahead += 61``."""
-    clock = Clock()
+    return Clock()
 
-    class ClockedTTLCache[K, V](TTLCache[K, V]):
-        def __init__(self, maxsize: float, ttl: float) -> None:
-            super().__init__(maxsize, ttl, timer=clock.monotonic)
 
-    monkeypatch.setattr(cache, "TTLCache", ClockedTTLCache)
-    for module in _TIMED_MODULES:
-        monkeypatch.setattr(module, "time", clock)
-    return clock
+@pytest.fixture(scope="session")
+async def connections() -> AsyncIterator[httpx2.AsyncBaseTransport]:
+    """The connections to the provider, which all tests share, because they are slow to open."""
+    async with httpx2.AsyncHTTPTransport() as connections:
+        yield connections
+
+
+@pytest.fixture
+def network(connections: httpx2.AsyncBaseTransport) -> Network:
+    """The network between the service and the provider."""
+    return Network(connections.handle_async_request)
+
+
+@pytest.fixture
+def recorder() -> Iterator[Recorder]:
+    """What the service has measured during a test."""
+    recorder = metrics.install()
+    recorder.reset()
+    yield recorder
+    recorder.reset()
 
 
 @pytest.fixture
@@ -161,25 +211,18 @@ def presented(log: Log, settings: Settings) -> Iterator[set[str]]:
 
 @pytest.fixture
 def open_service(
-    clock: Clock,
-    presented: set[str],
-    provider: RunningProvider,
-    provider_client: httpx2.AsyncClient,
+    clock: Clock, network: Network, presented: set[str], provider: RunningProvider
 ) -> Open:
     """Open the service with other settings: ``async with open_service(settings) as app``."""
 
     @asynccontextmanager
-    async def opened(settings: Settings) -> AsyncIterator[FastAPI]:
+    async def opened(settings: Settings, *, timeouts: Timeouts = PATIENT) -> AsyncIterator[FastAPI]:
         app = protected_app()
         app.state.settings = settings
-        async with open_shared_cache(settings) as shared_cache:
-            # The connections are shared by all tests, because they are dear to open.
-            introspector = Introspector(provider_client, settings, shared_cache)
-            app.state.introspector = introspector
-            try:
-                yield app
-            finally:
-                await introspector.close()
+        async with open_introspector(
+            settings, clock=clock, transport=network, timeouts=timeouts
+        ) as app.state.introspector:
+            yield app
 
     return opened
 
@@ -199,9 +242,11 @@ def serve(open_service: Open, presented: set[str]) -> Serve:
         assert not [token for token in presented if token in str(response.headers)]
 
     @asynccontextmanager
-    async def serving(settings: Settings) -> AsyncIterator[httpx2.AsyncClient]:
+    async def serving(
+        settings: Settings, *, timeouts: Timeouts = PATIENT
+    ) -> AsyncIterator[httpx2.AsyncClient]:
         async with (
-            open_service(settings) as app,
+            open_service(settings, timeouts=timeouts) as app,
             httpx2.AsyncClient(
                 transport=httpx2.ASGITransport(app),
                 base_url="http://test",

@@ -7,7 +7,7 @@ import pytest
 
 from app.settings import Settings
 from app.utils.sso.authorization import require_authentication
-from template_tools.provider import Faults, RunningProvider
+from tests.service.provider import Faults, RunningProvider
 from tests.service.sso.assertions import Log, assert_problem, assert_refused, get
 from tests.service.sso.conftest import Serve
 
@@ -46,7 +46,7 @@ class TestRoles:
     async def test_a_name_with_dots_is_a_name_first(
         self, settings: Settings, serve: Serve, provider: RunningProvider
     ) -> None:
-        """Auth0 wants a URL for a claim of one's own."""
+        """Auth0 requires a URL as the name of a custom claim."""
         name = "https://example.com/roles"
         async with serve(settings.model_copy(update={"sso_roles_claim": name})) as caller:
             assert (await get(caller, provider.mint(**{name: ["owner"]}), "/admins")).is_success
@@ -56,7 +56,7 @@ class TestRoles:
 
 
 class TestStepUp:
-    """RFC 9470: the token is good, and its user must log in again, or in a stronger way."""
+    """RFC 9470: the token is valid, but its user must log in again, or in a stronger way."""
 
     @pytest.mark.parametrize("acr", ["gold", "mfa"])
     async def test_a_strong_login_is_enough(
@@ -99,7 +99,7 @@ class TestStepUp:
         assert_refused(await get(caller, "unknown-token", "/strong"))
 
     def test_one_text_is_no_list_of_values(self) -> None:
-        """Any piece of it would do, the empty one too."""
+        """``in`` would accept any substring of it, even the empty one."""
         with pytest.raises(TypeError, match=r"\['gold'\]"):
             require_authentication(acr_values="gold")
 

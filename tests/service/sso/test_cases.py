@@ -7,10 +7,9 @@ import pytest
 from pydantic import SecretStr
 
 from app.settings import Settings
-from app.utils.sso.resource_server.introspector import Introspector, ProviderHealth
-from app.utils.sso.resource_server.provider_client import Reply
+from app.utils.sso.resource_server.introspector import Introspector, ProviderHealth, Timeouts
 from template_tools.processes import free_port
-from template_tools.provider import Faults, RunningProvider
+from tests.service.provider import Faults, RunningProvider
 from tests.service.sso.assertions import (
     Log,
     assert_problem,
@@ -18,13 +17,13 @@ from tests.service.sso.assertions import (
     assert_unavailable,
     get,
 )
-from tests.service.sso.conftest import Clock, Open, Serve
+from tests.service.sso.conftest import Clock, Network, Open, Serve
 
 type Headers = list[tuple[str, str]]
 
 
 def override(provider: RunningProvider, **claims: object) -> None:
-    """Let the provider say this of every token."""
+    """Make the provider return these claims for every token."""
     provider.faults = Faults.model_validate({"override_claims": claims})
 
 
@@ -39,7 +38,7 @@ class TestNoToken:
         log: Log,
         header: str | None,
     ) -> None:
-        """RFC 6750 §3.1: nothing is wrong with a token that nobody has sent."""
+        """RFC 6750 §3.1: an error code is for a token that was sent."""
         headers = {} if header is None else {"Authorization": header}
         response = await caller.get("/anyone", headers=headers)
 
@@ -169,7 +168,7 @@ class TestInactiveToken:
         provider: RunningProvider,
         log: Log,
     ) -> None:
-        """Keycloak since 26.4.12 calls such a token inactive, which is hard to find out."""
+        """Keycloak since 26.4.12 calls such a token inactive, and says nowhere why."""
         token = provider.mint(format="jwt", audience=["another"])
         provider.revoke(token)
 
@@ -270,7 +269,7 @@ class TestTokenForAnother:
     async def test_the_name_of_our_client_is_no_audience(
         self, settings: Settings, serve: Serve, provider: RunningProvider
     ) -> None:
-        """It is that of ID tokens, and of whatever else is issued to this client."""
+        """It is the audience of ID tokens, and of whatever else is issued to this client."""
         other = settings.model_copy(update={"sso_audience": "https://api.example.com"})
         async with serve(other) as caller:
             assert_refused(await get(caller, provider.mint(audience=settings.client_id)))
@@ -415,21 +414,27 @@ class TestProviderUnreachable:
     @pytest.mark.parametrize("faults", [{"latency": 30}, {"trickle": 0.05}], ids=str)
     async def test_a_slow_provider_is_a_503_within_the_deadline(
         self,
-        caller: httpx2.AsyncClient,
+        settings: Settings,
+        serve: Serve,
         provider: RunningProvider,
         log: Log,
-        monkeypatch: pytest.MonkeyPatch,
         faults: dict[str, float],
     ) -> None:
-        assert (await get(caller, provider.mint())).status_code == 200
-        monkeypatch.setattr("app.utils.sso.resource_server.provider_client._DEADLINE_SECONDS", 0.1)
+        known = settings.model_copy(
+            update={"sso_introspection_url": f"{provider.issuer}/introspect"}
+        )
         provider.faults = Faults.model_validate(faults)
+        async with serve(known, timeouts=Timeouts(provider=0.1)) as caller:
+            begin = time.monotonic()
+            assert_unavailable(await get(caller, provider.mint()))
+            assert time.monotonic() - begin < 4, "the client's own timeout is 5 s a chunk"
+        [(level, text)] = log.lines()
+        assert level == "ERROR"
+        assert "TimeoutError" in text
 
-        begin = time.monotonic()
-        assert_unavailable(await get(caller, provider.mint()))
-
-        assert time.monotonic() - begin < 15
-        assert log.levels() == ["ERROR"]
+    def test_a_request_waits_for_no_more_than_it_can_afford(self) -> None:
+        """Together, the waits for provider and cache stay below the ten seconds of a request."""
+        assert Timeouts() == Timeouts(provider=5, health=2, shared_cache=0.25)
 
     async def test_what_is_remembered_serves_through_it(
         self, caller: httpx2.AsyncClient, provider: RunningProvider
@@ -703,18 +708,20 @@ class TestUntrustworthyReply:
         caller: httpx2.AsyncClient,
         provider: RunningProvider,
         log: Log,
-        monkeypatch: pytest.MonkeyPatch,
+        network: Network,
         status: int,
         form: str,
     ) -> None:
-        async def echo(_client: httpx2.AsyncClient, request: httpx2.Request) -> Reply:
+        async def echo(request: httpx2.Request) -> httpx2.Response:
+            if request.method == "GET":
+                return await network.forward(request)
             said = f"canary {request.content.decode()} {request.headers['authorization']}"
-            return Reply(
-                status, httpx2.Headers({"retry-after": said}), form.format(said, said).encode()
+            return httpx2.Response(
+                status, headers={"retry-after": said}, text=form.format(said, said)
             )
 
         assert (await get(caller, provider.mint())).status_code == 200
-        monkeypatch.setattr("app.utils.sso.resource_server.introspection_endpoint.fetch", echo)
+        network.handler = echo
         response = await get(caller, "token-of-a-caller")
         assert response.status_code == 503
         assert "canary" not in response.text + str(response.headers)

@@ -1,11 +1,13 @@
-"""How the service shows the provider who it is, against a provider that checks it."""
+"""How the service authenticates to the provider, against one that checks it."""
 
 import base64
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+from urllib.parse import parse_qs
 
+import httpx2
 import jwt
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
@@ -20,11 +22,13 @@ from cryptography.hazmat.primitives.serialization import (
 from pydantic import SecretStr
 
 from app.settings import Settings
-from app.utils.sso.errors import ProviderMisconfigured, ProviderUnavailable
-from app.utils.sso.resource_server.client_authentication import ClientAuthentication
 from app.utils.sso.resource_server.introspector import open_introspector
-from app.utils.sso.resource_server.provider_client import create_client
-from template_tools.provider import ProviderConfig, ProviderTls, RunningProvider, running_provider
+from app.utils.sso.resource_server.provider_errors import (
+    ProviderConfigurationError,
+    ProviderUnreachable,
+)
+from tests.service.provider import ProviderConfig, ProviderTls, RunningProvider, running_provider
+from tests.service.sso.conftest import Network
 from tests.service.tools.certificates import Certificates, make_certificates
 
 type Key = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey
@@ -43,12 +47,12 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
 
 
 def pem(key: Key, encryption: KeySerializationEncryption | None = None) -> bytes:
-    """Return a private key as a file holds it."""
+    """Return a private key in PEM form."""
     return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, encryption or NoEncryption())
 
 
 def public_pem(key: Key) -> str:
-    """Return its public half."""
+    """Return its public key in PEM form."""
     public = key.public_key()
     return public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
 
@@ -69,6 +73,20 @@ async def introspect(settings: Settings, token: str) -> str | None:
         return (await introspector.token_data(token, [])).sub
 
 
+async def call_of(settings: Settings) -> httpx2.Request:
+    """Return a call to the introspection endpoint with these settings."""
+    calls: list[httpx2.Request] = []
+
+    async def answer(request: httpx2.Request) -> httpx2.Response:
+        calls.append(request)
+        return httpx2.Response(200, json={"active": True, "aud": "app"})
+
+    known = settings.model_copy(update={"sso_introspection_url": "http://127.0.0.1:9/introspect"})
+    async with open_introspector(known, transport=Network(answer)) as introspector:
+        await introspector.token_data("some-token", [])
+    return calls[-1]
+
+
 class TestASecret:
     @pytest.mark.parametrize(
         "method", ["client_secret_basic", "client_secret_basic_raw", "client_secret_post"]
@@ -76,7 +94,7 @@ class TestASecret:
     async def test_the_provider_accepts_it_in_the_form_that_it_wants(
         self, settings: Settings, method: str
     ) -> None:
-        """The identifier and the secret hold what must be encoded, where it must be."""
+        """Identifier and secret contain the characters that some forms must encode."""
         # Without the encoding, a colon would end the identifier (RFC 7617 §2).
         colon = "" if method == "client_secret_basic_raw" else ":"
         config = ProviderConfig(
@@ -88,17 +106,17 @@ class TestASecret:
             chosen = trusting(provider, settings, client_auth_method=method)
             assert await introspect(chosen, provider.mint(sub="a-1")) == "a-1"
 
-    def test_each_is_encoded_as_a_form_is(self, settings: Settings) -> None:
-        """RFC 6749 §2.3.1 and its appendix B, and a space as every decoder reads it."""
+    async def test_each_is_encoded_as_a_form_is(self, settings: Settings) -> None:
+        """RFC 6749 §2.3.1 and appendix B, with the space in the form that every decoder reads."""
         ours = {"client_id": "a/b c", "client_secret": SecretStr("d/e:f+g~")}
-        header = ClientAuthentication(settings.model_copy(update=ours)).headers()["Authorization"]
+        header = (await call_of(settings.model_copy(update=ours))).headers["authorization"]
         assert base64.b64decode(header.removeprefix("Basic ")) == b"a%2Fb%20c:d%2Fe%3Af%2Bg~"
 
     async def test_the_forms_are_different(self, settings: Settings) -> None:
         config = ProviderConfig(client_secret="s %", client_auth_method="client_secret_basic_raw")
         with running_provider(config) as provider:
             encoded = trusting(provider, settings, client_auth_method="client_secret_basic")
-            with pytest.raises(ProviderMisconfigured):
+            with pytest.raises(ProviderConfigurationError):
                 await introspect(encoded, provider.mint())
 
 
@@ -141,18 +159,17 @@ class TestASignedAssertion:
         ],
         ids=["RSA", "P-256", "P-384", "P-521", "Ed25519"],
     )
-    def test_it_says_who_we_are_for_a_minute_and_once(
+    async def test_it_says_who_we_are_for_a_minute_and_once(
         self, settings: Settings, tmp_path: Path, key: Key, algorithm: str
     ) -> None:
         """RFC 7523 §3, OpenID Connect §9: some providers require each of its claims."""
         file = tmp_path / "key.pem"
         file.write_bytes(pem(key))
         ours = {"client_auth_method": "private_key_jwt", "client_private_key_file": file}
-        authentication = ClientAuthentication(
-            settings.model_copy(update=ours | {"client_key_id": "its-key"})
-        )
+        chosen = settings.model_copy(update=ours | {"client_key_id": "its-key"})
         before = int(time.time())
-        one, other = (authentication.fields()["client_assertion"] for _ in range(2))
+        forms = [parse_qs((await call_of(chosen)).content.decode()) for _ in range(2)]
+        one, other = (form["client_assertion"][0] for form in forms)
 
         header = jwt.get_unverified_header(one)
         assert (header["alg"], header["kid"]) == (algorithm, "its-key")
@@ -176,7 +193,7 @@ class TestASignedAssertion:
                 client_auth_method="private_key_jwt",
                 client_private_key_file=file,
             )
-            with pytest.raises(ProviderMisconfigured):
+            with pytest.raises(ProviderConfigurationError):
                 await introspect(chosen, provider.mint())
 
     @pytest.mark.parametrize(
@@ -191,7 +208,7 @@ class TestASignedAssertion:
         ],
         ids=["empty", "text", "public", "passphrase", "secp256k1", "brainpool"],
     )
-    def test_a_file_that_cannot_sign_is_refused_at_the_start(
+    async def test_a_file_that_cannot_sign_is_refused_at_the_start(
         self, settings: Settings, tmp_path: Path, content: bytes
     ) -> None:
         file = tmp_path / "key.pem"
@@ -200,7 +217,7 @@ class TestASignedAssertion:
             update={"client_auth_method": "private_key_jwt", "client_private_key_file": file}
         )
         with pytest.raises(SystemExit, match="CLIENT_PRIVATE_KEY_FILE"):
-            ClientAuthentication(chosen)
+            await introspect(chosen, "some-token")
 
 
 class TestACertificate:
@@ -247,19 +264,19 @@ class TestACertificate:
     async def refuses_others(
         self, provider: RunningProvider, chosen: Settings, certificates: Certificates
     ) -> None:
-        """The provider takes no secret instead, and the service no other authority's provider."""
+        """The provider accepts no secret instead, and the service no other authority."""
         secret = chosen.model_copy(update={"client_auth_method": "client_secret_post"})
-        with pytest.raises(ProviderMisconfigured):
+        with pytest.raises(ProviderConfigurationError):
             await introspect(secret, provider.mint())
         distrusting = chosen.model_copy(update={"sso_ca_file": certificates.client})
-        with pytest.raises(ProviderUnavailable):
+        with pytest.raises(ProviderUnreachable):
             await introspect(distrusting, provider.mint())
 
     @pytest.mark.parametrize("wrong", ["another key", "a passphrase", "no certificate"])
-    def test_files_that_do_not_fit_are_refused_at_the_start(
+    async def test_files_that_do_not_fit_are_refused_at_the_start(
         self, settings: Settings, certificates: Certificates, tmp_path: Path, wrong: str
     ) -> None:
-        """And nobody at a terminal is asked for a passphrase."""
+        """OpenSSL would otherwise ask for a passphrase at the terminal."""
         key = _KEYS["P-256"]()
         other = tmp_path / "other.pem"
         other.write_bytes(
@@ -279,4 +296,4 @@ class TestACertificate:
         if wrong == "no certificate":
             chosen = chosen.model_copy(update={"client_certificate_file": other})
         with pytest.raises(SystemExit, match="CLIENT_CERTIFICATE_FILE"):
-            create_client(chosen)
+            await introspect(chosen, "some-token")

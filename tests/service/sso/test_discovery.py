@@ -1,43 +1,29 @@
 """Finding the provider's endpoints."""
 
 import asyncio
-import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 
 import httpx2
 import pytest
-from pydantic import JsonValue
+from pydantic import JsonValue, SecretStr
 
 from app.settings import Settings
-from app.utils.sso.resource_server.discovery import Discovery, Need, metadata_urls
-from app.utils.sso.resource_server.provider_errors import Misconfigured, Unreachable
-from template_tools.provider import Faults, ProviderConfig, RunningProvider, running_provider
-from template_tools.provider.faults import Endpoint
 from template_tools.pytest_plugin import Bearer
+from tests.service.provider import (
+    Endpoint,
+    Faults,
+    ProviderConfig,
+    RunningProvider,
+    running_provider,
+)
 from tests.service.sso.assertions import Log, assert_unavailable, get
-from tests.service.sso.conftest import Clock, Serve
+from tests.service.sso.conftest import Clock, Hanging, Network, Serve
 
 _DISCOVERY: frozenset[Endpoint] = frozenset({"discovery"})
 
 
-@pytest.fixture
-async def http() -> AsyncIterator[httpx2.AsyncClient]:
-    async with httpx2.AsyncClient() as client:
-        yield client
-
-
-def finding(
-    client: httpx2.AsyncClient,
-    settings: Settings,
-    need: Need = "introspection_endpoint",
-    **changes: object,
-) -> Discovery:
-    """Return what finds an endpoint with other settings."""
-    return Discovery(client, settings.model_copy(update=changes), need)
-
-
 async def until(happened: Callable[[], bool]) -> None:
-    """Wait for what goes on in the background."""
+    """Wait for a background task."""
     async with asyncio.timeout(20):
         while not happened():  # noqa: ASYNC110 - another thread counts
             await asyncio.sleep(0.001)
@@ -45,70 +31,94 @@ async def until(happened: Callable[[], bool]) -> None:
     await asyncio.sleep(0)
 
 
-def test_the_document_is_looked_for_in_the_places_where_providers_put_it() -> None:
-    assert list(metadata_urls("https://sso.example.com/realms/main/")) == [
-        "https://sso.example.com/realms/main/.well-known/openid-configuration",
-        "https://sso.example.com/.well-known/oauth-authorization-server/realms/main",
-        "https://sso.example.com/realms/main/.well-known/oauth-authorization-server",
-    ]
-    assert len(list(metadata_urls("https://sso.example.com"))) == 2
+@pytest.mark.parametrize(
+    ("issuer", "urls"),
+    [
+        (
+            "https://sso.example.com/realms/main/",
+            [
+                "https://sso.example.com/realms/main/.well-known/openid-configuration",
+                "https://sso.example.com/.well-known/oauth-authorization-server/realms/main",
+                "https://sso.example.com/realms/main/.well-known/oauth-authorization-server",
+            ],
+        ),
+        (
+            "https://sso.example.com",
+            [
+                "https://sso.example.com/.well-known/openid-configuration",
+                "https://sso.example.com/.well-known/oauth-authorization-server",
+            ],
+        ),
+    ],
+)
+async def test_the_document_is_looked_for_in_the_places_where_providers_put_it(
+    settings: Settings, serve: Serve, network: Network, issuer: str, urls: list[str]
+) -> None:
+    asked: list[str] = []
+
+    async def answer(request: httpx2.Request) -> httpx2.Response:
+        asked.append(str(request.url))
+        return httpx2.Response(404)
+
+    network.handler = answer
+    async with serve(settings.model_copy(update={"sso_issuer": issuer})) as caller:
+        assert_unavailable(await get(caller, "some-token"))
+    assert asked == urls
 
 
 async def test_many_callers_share_one_look_up(
-    http: httpx2.AsyncClient, settings: Settings, provider: RunningProvider
+    caller: httpx2.AsyncClient, provider: RunningProvider
 ) -> None:
-    found = finding(http, settings)
-
-    endpoints = {await found.endpoint()} | set(
-        await asyncio.gather(*(found.endpoint() for _ in range(30)))
-    )
-
-    assert len(endpoints) == 1
+    for _ in range(2):
+        calls = (get(caller, provider.mint()) for _ in range(20))
+        assert {response.status_code for response in await asyncio.gather(*calls)} == {200}
     assert provider.discovery_calls == 1
 
 
 async def test_a_caller_who_leaves_does_not_end_the_look_up_of_the_others(
-    http: httpx2.AsyncClient, settings: Settings, provider: RunningProvider
+    caller: httpx2.AsyncClient, provider: RunningProvider
 ) -> None:
     provider.faults = Faults(endpoints=_DISCOVERY, latency=0.2)
-    found = finding(http, settings)
-    one, other = (asyncio.create_task(found.endpoint()) for _ in range(2))
+    one, other = (asyncio.create_task(get(caller, provider.mint())) for _ in range(2))
     await until(lambda: provider.discovery_calls == 1)
     one.cancel()
 
-    assert await other == f"{provider.issuer}/introspect"
+    assert (await other).status_code == 200
     assert provider.discovery_calls == 1
 
 
-async def test_an_issuer_with_a_path_is_found(http: httpx2.AsyncClient, settings: Settings) -> None:
+async def test_an_issuer_with_a_path_is_found(settings: Settings, serve: Serve) -> None:
     config = ProviderConfig(issuer="http://127.0.0.1:1/realms/main")
     with running_provider(config) as provider:
-        found = finding(http, settings, sso_issuer=provider.issuer)
-        endpoint = await found.endpoint()
-    assert endpoint.startswith(f"{provider.issuer}/")
-
-
-async def test_each_endpoint_is_found_for_itself(
-    http: httpx2.AsyncClient, settings: Settings, provider: RunningProvider
-) -> None:
-    assert await finding(http, settings, "jwks_uri").endpoint() == f"{provider.issuer}/jwks"
+        other = settings.model_copy(
+            update={
+                "sso_issuer": provider.issuer,
+                "client_id": provider.config.client_id,
+                "client_secret": SecretStr(provider.config.client_secret),
+            }
+        )
+        async with serve(other) as caller:
+            assert (await get(caller, provider.mint())).status_code == 200
 
 
 async def test_a_document_of_another_issuer_is_not_used(
-    http: httpx2.AsyncClient, settings: Settings, provider: RunningProvider
+    settings: Settings, serve: Serve, provider: RunningProvider
 ) -> None:
-    """The trailing slash is enough: an issuer is compared as it is written (RFC 8414 §3.3)."""
-    with pytest.raises(Misconfigured):
-        await finding(http, settings, sso_issuer=provider.issuer + "/").endpoint()
+    """A trailing slash makes the difference: issuers are compared as text (RFC 8414 §3.3)."""
+    other = settings.model_copy(update={"sso_issuer": provider.issuer + "/"})
+    async with serve(other) as caller:
+        assert_unavailable(await get(caller, provider.mint()), "sso-misconfigured")
+    assert provider.introspection_calls == 0
 
 
 async def test_a_document_that_cannot_be_read_may_be_the_right_one(
-    http: httpx2.AsyncClient, settings: Settings, provider: RunningProvider
+    settings: Settings, serve: Serve, provider: RunningProvider
 ) -> None:
-    """It is an outage, although there is one of another issuer: the settings may be right."""
+    """It is an outage, even if another document names another issuer."""
     provider.faults = Faults(endpoints=_DISCOVERY, status=500, times=1)
-    with pytest.raises(Unreachable):
-        await finding(http, settings, sso_issuer=provider.issuer + "/").endpoint()
+    other = settings.model_copy(update={"sso_issuer": provider.issuer + "/"})
+    async with serve(other) as caller:
+        assert_unavailable(await get(caller, provider.mint()))
 
 
 @pytest.mark.parametrize(
@@ -120,9 +130,10 @@ async def test_a_document_that_cannot_be_read_may_be_the_right_one(
     ],
 )
 async def test_a_client_with_a_certificate_calls_where_it_is_asked_for(
-    http: httpx2.AsyncClient,
     settings: Settings,
+    serve: Serve,
     provider: RunningProvider,
+    network: Network,
     method: str,
     aliases: bool,
     path: str,
@@ -132,46 +143,51 @@ async def test_a_client_with_a_certificate_calls_where_it_is_asked_for(
     provider.faults = Faults(
         endpoints=_DISCOVERY, override_claims={"mtls_endpoint_aliases": where if aliases else {}}
     )
-    found = finding(http, settings, client_auth_method=method)
-    assert await found.endpoint() == f"{provider.issuer}{path}"
+    paths: list[str] = []
+
+    async def answer(request: httpx2.Request) -> httpx2.Response:
+        if request.method == "GET":
+            return await network.forward(request)
+        paths.append(request.url.path)
+        return httpx2.Response(200, json={"active": True, "aud": "app"})
+
+    network.handler = answer
+    async with serve(settings.model_copy(update={"client_auth_method": method})) as caller:
+        assert (await get(caller, "some-token")).status_code == 200
+    assert paths == [path]
 
 
 async def test_an_endpoint_without_tls_is_not_used_in_production(
-    http: httpx2.AsyncClient, settings: Settings, provider: RunningProvider
+    settings: Settings, serve: Serve, provider: RunningProvider
 ) -> None:
-    with pytest.raises(Misconfigured):
-        await finding(http, settings, environment="production").endpoint()
+    async with serve(settings.model_copy(update={"environment": "production"})) as caller:
+        assert_unavailable(await get(caller, provider.mint()), "sso-misconfigured")
+    assert provider.introspection_calls == 0
 
 
 @pytest.mark.parametrize("fault", [{"status": 500}, {"status": 404}, {"body": "html"}], ids=str)
 async def test_no_document_is_an_outage(
-    http: httpx2.AsyncClient,
-    settings: Settings,
-    provider: RunningProvider,
-    fault: dict[str, object],
+    caller: httpx2.AsyncClient, provider: RunningProvider, fault: dict[str, object]
 ) -> None:
     provider.faults = Faults.model_validate({"endpoints": ["discovery"]} | fault)
-    with pytest.raises(Unreachable):
-        await finding(http, settings).endpoint()
+    assert_unavailable(await get(caller, provider.mint()))
 
 
 async def test_the_last_good_document_serves_through_an_outage(
-    http: httpx2.AsyncClient,
-    settings: Settings,
-    provider: RunningProvider,
-    clock: Clock,
-    log: Log,
+    caller: httpx2.AsyncClient, provider: RunningProvider, clock: Clock, log: Log
 ) -> None:
-    found = finding(http, settings)
-    endpoint = await found.endpoint()
+    async def accepted() -> None:
+        assert (await get(caller, provider.mint(expires_in=86400))).status_code == 200
+
+    await accepted()
     ours = asyncio.all_tasks()
 
     provider.faults = Faults(endpoints=_DISCOVERY, status=500)
     clock.ahead += 3601
     for calls in (3, 5, 7):
-        assert await found.endpoint() == endpoint
+        await accepted()
         await until(lambda: asyncio.all_tasks() <= ours)
-        assert await found.endpoint() == endpoint
+        await accepted()
         assert asyncio.all_tasks() <= ours, "it is not looked up again at every request"
         assert provider.discovery_calls == calls, "one look-up in ten seconds reads both places"
         clock.ahead += 11
@@ -180,31 +196,24 @@ async def test_the_last_good_document_serves_through_an_outage(
     assert "stays in use" in text
 
     provider.faults = Faults()
-    assert await found.endpoint() == endpoint
+    await accepted()
     await until(lambda: asyncio.all_tasks() <= ours)
     clock.ahead += 3599
-    assert await found.endpoint() == endpoint
+    await accepted()
     assert provider.discovery_calls == 8
 
 
 async def test_a_renewal_that_hangs_keeps_nobody_waiting(
-    settings: Settings,
-    serve: Serve,
-    provider: RunningProvider,
-    clock: Clock,
-    monkeypatch: pytest.MonkeyPatch,
+    caller: httpx2.AsyncClient, provider: RunningProvider, network: Network, clock: Clock
 ) -> None:
-    """The endpoint itself may be well, and another server have the document."""
-    monkeypatch.setattr("app.utils.sso.resource_server.provider_client._DEADLINE_SECONDS", 20)
-    async with serve(settings) as caller:
-        assert (await get(caller, provider.mint())).status_code == 200
-        provider.faults = Faults(endpoints=_DISCOVERY, latency=30)
-        clock.ahead += 3601
-        begin = time.monotonic()
+    """The endpoint itself may work: the document can be on another server."""
+    assert (await get(caller, provider.mint())).status_code == 200
+    network.handler = hanging = Hanging(network, "/.well-known/")
+    clock.ahead += 3601
+    async with asyncio.timeout(15):
         for _ in range(3):
             assert (await get(caller, provider.mint(expires_in=7200))).status_code == 200
-        assert time.monotonic() - begin < 15
-        await until(lambda: provider.discovery_calls == 2)
+        await hanging.asked.wait()
 
 
 async def test_an_endpoint_that_is_not_there_any_more_is_looked_up_again(

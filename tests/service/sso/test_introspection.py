@@ -1,4 +1,4 @@
-"""What a good token is, whichever way the provider writes it, and what a route learns of it."""
+"""Which tokens are accepted, in all the forms that providers use, and what a route sees."""
 
 from urllib.parse import parse_qs
 
@@ -10,10 +10,9 @@ from starlette.types import Message
 from app.settings import Settings
 from app.utils.sso.errors import ScopeInsufficient
 from app.utils.sso.introspection_schema import ClaimNames, TokenData
-from app.utils.sso.resource_server.provider_client import Reply, fetch
-from template_tools.provider import Faults, RunningProvider
 from template_tools.pytest_plugin import Bearer
-from tests.service.sso.conftest import Open
+from tests.service.provider import Faults, RunningProvider
+from tests.service.sso.conftest import Network, Open
 
 
 class TestAGoodToken:
@@ -98,19 +97,17 @@ class TestAGoodToken:
         assert (await caller.get("/writers", headers=bearer())).status_code == 403
 
     async def test_the_provider_is_told_that_it_is_an_access_token(
-        self,
-        caller: httpx2.AsyncClient,
-        provider: RunningProvider,
-        monkeypatch: pytest.MonkeyPatch,
+        self, caller: httpx2.AsyncClient, provider: RunningProvider, network: Network
     ) -> None:
-        """RFC 7662 §2.1: some look for it among the refresh tokens first."""
+        """RFC 7662 §2.1: some providers search their refresh tokens first."""
         forms: list[dict[str, list[str]]] = []
 
-        async def noting(client: httpx2.AsyncClient, request: httpx2.Request) -> Reply:
-            forms.append(parse_qs(request.content.decode()))
-            return await fetch(client, request)
+        async def note(request: httpx2.Request) -> httpx2.Response:
+            if request.method == "POST":
+                forms.append(parse_qs(request.content.decode()))
+            return await network.forward(request)
 
-        monkeypatch.setattr("app.utils.sso.resource_server.introspection_endpoint.fetch", noting)
+        network.handler = note
         token = provider.mint()
         headers = {"Authorization": f"Bearer {token}"}
         assert (await caller.get("/anyone", headers=headers)).status_code == 200
@@ -124,7 +121,7 @@ class TestAGoodToken:
 
 
 def test_an_error_about_a_response_does_not_repeat_it() -> None:
-    """Whoever logs one by mistake logs no claims."""
+    """Otherwise whoever logs the error would log claims."""
     with pytest.raises(ValidationError) as caught:
         TokenData.read({"active": "canary", "sub": ["canary"]}, ClaimNames())
     assert "canary" not in str(caught.value)
@@ -143,10 +140,10 @@ def test_a_name_that_cannot_be_quoted_is_left_out_of_a_challenge() -> None:
 
 
 class TestWebSockets:
-    """A socket is refused before it opens, with the answer of any other request."""
+    """A socket is refused before it opens, like any other request."""
 
     async def connect(self, open_service: Open, settings: Settings, header: bytes) -> list[Message]:
-        """Ask for a socket, and return what the service has sent."""
+        """Open a socket, and return what the service sends."""
         sent: list[Message] = []
 
         async def receive() -> Message:

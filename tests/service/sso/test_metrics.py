@@ -1,79 +1,29 @@
-"""What an operator sees of the tokens, with recorders in the place of OpenTelemetry's SDK."""
+"""What an operator sees of the tokens."""
 
 import asyncio
-from collections.abc import Mapping
 
 import httpx2
 import pytest
-from opentelemetry.context import Context
-from opentelemetry.util.types import Attributes
 
 from app.settings import Settings
-from app.utils.sso import authorization
-from app.utils.sso.resource_server import (
-    circuit_breaker,
-    introspection_endpoint,
-    introspector,
-    jwt_verifier,
-    token_validation,
-)
-from template_tools.provider import Faults, RunningProvider
+from tests.service.provider import Faults, RunningProvider
 from tests.service.sso.assertions import get
 from tests.service.sso.conftest import Clock, Serve
-
-
-class Recorder:
-    """An instrument of any kind that remembers what it was told."""
-
-    def __init__(self) -> None:
-        self.amounts: list[float] = []
-        self.attributes: list[Mapping[str, object]] = []
-
-    def note(
-        self, amount: float, attributes: Attributes = None, _context: Context | None = None
-    ) -> None:
-        """Take a value."""
-        self.amounts.append(amount)
-        self.attributes.append(dict(attributes or {}))
-
-    add = record = set = note
-
-
-@pytest.fixture
-def instruments(monkeypatch: pytest.MonkeyPatch) -> dict[str, Recorder]:
-    """The instruments by their names in ``app.utils.sso.resource_server.metrics``."""
-    recorders: dict[str, Recorder] = {}
-    for module in (
-        authorization,
-        circuit_breaker,
-        introspection_endpoint,
-        introspector,
-        jwt_verifier,
-        token_validation,
-    ):
-        for name in (
-            "BREAKER_STATE",
-            "CACHE_LOOKUPS",
-            "INTROSPECTION_DURATION",
-            "JOINED",
-            "REFUSALS",
-        ):
-            if hasattr(module, name):
-                monkeypatch.setattr(module, name, recorders.setdefault(name, Recorder()))
-    return recorders
+from tests.service.sso.metrics import Recorder
 
 
 async def test_look_ups_are_counted_by_their_result(
-    instruments: dict[str, Recorder], caller: httpx2.AsyncClient, provider: RunningProvider
+    recorder: Recorder, caller: httpx2.AsyncClient, provider: RunningProvider
 ) -> None:
     token = provider.mint()
     await asyncio.gather(*(get(caller, token) for _ in range(5)))
     await get(caller, token)
 
-    results = [attributes["result"] for attributes in instruments["CACHE_LOOKUPS"].attributes]
-    assert results == ["miss", *["joined"] * 4, "hit"]
-    assert sum(instruments["JOINED"].amounts) == 0, "nobody waits any more"
-    assert max(instruments["JOINED"].amounts) == 1
+    assert recorder["sso.token_cache.lookups"].values("result") == ["miss", *["joined"] * 4, "hit"]
+    joined = recorder["sso.introspection.joined"].amounts
+    assert sum(joined) == 0, "nobody waits any more"
+    assert max(joined) == 1
+    assert joined.count(1) == 4
 
 
 @pytest.mark.parametrize(
@@ -89,7 +39,7 @@ async def test_look_ups_are_counted_by_their_result(
     ids=str,
 )
 async def test_calls_are_timed_by_their_outcome(
-    instruments: dict[str, Recorder],
+    recorder: Recorder,
     caller: httpx2.AsyncClient,
     provider: RunningProvider,
     faults: dict[str, object],
@@ -98,8 +48,8 @@ async def test_calls_are_timed_by_their_outcome(
     provider.faults = Faults.model_validate(faults)
     await get(caller, provider.mint())
 
-    durations = instruments["INTROSPECTION_DURATION"]
-    assert [attributes["outcome"] for attributes in durations.attributes] == outcomes
+    durations = recorder["sso.introspection.duration"]
+    assert durations.values("outcome") == outcomes
     assert all(0 < amount < 5 for amount in durations.amounts)
 
 
@@ -118,7 +68,7 @@ async def test_calls_are_timed_by_their_outcome(
     ids=str,
 )
 async def test_refusals_are_counted_by_their_reason(
-    instruments: dict[str, Recorder],
+    recorder: Recorder,
     caller: httpx2.AsyncClient,
     provider: RunningProvider,
     claims: dict[str, object],
@@ -126,14 +76,14 @@ async def test_refusals_are_counted_by_their_reason(
 ) -> None:
     provider.faults = Faults.model_validate({"override_claims": claims})
     await get(caller, provider.mint(), "/writers")
-    assert instruments["REFUSALS"].attributes == [{"reason": reason}]
+    assert recorder["sso.token.refusals"].attributes == [{"reason": reason}]
 
 
 @pytest.mark.parametrize(
     ("faults", "state"), [({"status": 429}, 1), ({"status": 500}, 2), ({"status": 401}, 3)], ids=str
 )
 async def test_the_breaker_shows_its_state(
-    instruments: dict[str, Recorder],
+    recorder: Recorder,
     caller: httpx2.AsyncClient,
     provider: RunningProvider,
     clock: Clock,
@@ -146,34 +96,34 @@ async def test_the_breaker_shows_its_state(
     provider.faults = Faults()
     clock.ahead += 61
     await get(caller, provider.mint())
-    assert instruments["BREAKER_STATE"].amounts == [0, state, 0]
+    assert recorder["sso.breaker.state"].amounts == [0, state, 0]
 
 
 async def test_a_token_that_lacks_what_a_route_asks_for_is_counted_too(
-    instruments: dict[str, Recorder], caller: httpx2.AsyncClient, provider: RunningProvider
+    recorder: Recorder, caller: httpx2.AsyncClient, provider: RunningProvider
 ) -> None:
     for path in ("/admins", "/strong", "/recent"):
         await get(caller, provider.mint(), path)
-    reasons = [attributes["reason"] for attributes in instruments["REFUSALS"].attributes]
+    reasons = recorder["sso.token.refusals"].values("reason")
     assert reasons == ["role", "authentication", "authentication"]
 
 
 async def test_a_jwt_that_is_none_of_the_provider_is_counted_too(
-    instruments: dict[str, Recorder], settings: Settings, serve: Serve
+    recorder: Recorder, settings: Settings, serve: Serve
 ) -> None:
     async with serve(settings.model_copy(update={"sso_mode": "jwt"})) as caller:
         await get(caller, "opaque-token")
-    assert instruments["REFUSALS"].attributes == [{"reason": "jwt"}]
+    assert recorder["sso.token.refusals"].attributes == [{"reason": "jwt"}]
 
 
 async def test_each_look_up_is_counted_once(
-    instruments: dict[str, Recorder],
+    recorder: Recorder,
     settings: Settings,
     serve: Serve,
     provider: RunningProvider,
     clock: Clock,
 ) -> None:
-    """One that an older response serves in the end is no miss beside."""
+    """A look-up that is answered by a stale response does not count as a miss as well."""
     token = provider.mint()
     lenient = settings.model_copy(update={"token_cache_stale_seconds": 300})
     async with serve(lenient) as caller:
@@ -182,20 +132,19 @@ async def test_each_look_up_is_counted_once(
         clock.ahead = 61
         assert (await get(caller, token)).status_code == 200
         await get(caller, provider.mint())
-    results = [attributes["result"] for attributes in instruments["CACHE_LOOKUPS"].attributes]
-    assert results == ["miss", "stale", "miss"]
+    assert recorder["sso.token_cache.lookups"].values("result") == ["miss", "stale", "miss"]
 
 
 async def test_no_attribute_names_a_token_or_a_person(
-    instruments: dict[str, Recorder], caller: httpx2.AsyncClient, provider: RunningProvider
+    recorder: Recorder, caller: httpx2.AsyncClient, provider: RunningProvider
 ) -> None:
-    """Each value of an attribute is a time series of its own, and kept for long."""
+    """Each value of an attribute is a time series of its own, and is kept for long."""
     for token in (provider.mint(username="alice"), provider.mint(aud="another"), "unknown-token"):
         await get(caller, token)
     values = {
         value
-        for recorder in instruments.values()
-        for attributes in recorder.attributes
+        for instrument in recorder.instruments.values()
+        for attributes in instrument.attributes
         for value in attributes.values()
     }
     assert values == {"miss", "active", "inactive", "audience"}

@@ -1,11 +1,13 @@
-"""Callers learn which provider the service trusts, and where that is written (RFC 9728)."""
+"""Callers find out which provider the service trusts (RFC 9728)."""
+
+import asyncio
 
 import httpx2
 import pytest
 
 from app.core.project import TITLE
 from app.settings import Settings
-from template_tools.provider import Faults, RunningProvider
+from tests.service.provider import Faults, RunningProvider
 from tests.service.sso.assertions import assert_problem, get
 from tests.service.sso.conftest import Serve
 
@@ -50,8 +52,20 @@ async def test_every_challenge_says_where_the_document_is(
     }
 
 
+async def test_those_who_wait_for_one_look_up_get_one_address_each(
+    settings: Settings, serve: Serve, provider: RunningProvider
+) -> None:
+    public = {"public_url": "https://api.example.com", "sso_mode": "jwt"}
+    token = provider.sign({"iss": provider.issuer})
+    async with serve(settings.model_copy(update=public)) as caller:
+        answers = await asyncio.gather(*(get(caller, token) for _ in range(5)))
+    for answer in answers:
+        assert answer.status_code == 401
+        assert answer.headers["www-authenticate"].count("resource_metadata") == 1
+
+
 async def test_the_host_of_a_request_is_never_repeated(caller: httpx2.AsyncClient) -> None:
-    """Its caller may have written any; without PUBLIC_URL there is no document."""
+    """The caller chooses it; without PUBLIC_URL there is no document."""
     headers = {"Host": "evil.example.com", "X-Forwarded-Host": "evil.example.com"}
     answer = await caller.get("/anyone", headers=headers)
     assert answer.headers["www-authenticate"] == 'Bearer realm="api"'

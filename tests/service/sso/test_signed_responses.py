@@ -1,4 +1,4 @@
-"""An introspection response that the provider has signed (RFC 9701), and no other."""
+"""Introspection responses that the provider has signed (RFC 9701)."""
 
 from collections.abc import AsyncIterator
 
@@ -7,10 +7,9 @@ import pytest
 from pydantic import JsonValue
 
 from app.settings import Settings
-from app.utils.sso.resource_server.provider_client import Reply, fetch
-from template_tools.provider import Faults, RunningProvider
+from tests.service.provider import Faults, RunningProvider
 from tests.service.sso.assertions import Log, assert_refused, assert_unavailable, get
-from tests.service.sso.conftest import Clock, Serve
+from tests.service.sso.conftest import Clock, Network, Serve
 
 
 @pytest.fixture
@@ -67,13 +66,15 @@ async def test_a_response_that_is_not_signed_for_us_is_not_believed(
     ids=str,
 )
 async def test_a_body_that_is_called_signed_and_is_no_jwt_is_not_believed(
-    caller: httpx2.AsyncClient, monkeypatch: pytest.MonkeyPatch, log: Log, body: bytes
+    caller: httpx2.AsyncClient, network: Network, log: Log, body: bytes
 ) -> None:
-    async def answer(_client: httpx2.AsyncClient, _request: httpx2.Request) -> Reply:
-        headers = httpx2.Headers({"content-type": "application/token-introspection+jwt"})
-        return Reply(200, headers, body)
+    async def answer(request: httpx2.Request) -> httpx2.Response:
+        if request.method == "GET":
+            return await network.forward(request)
+        headers = {"content-type": "application/token-introspection+jwt"}
+        return httpx2.Response(200, headers=headers, content=body)
 
-    monkeypatch.setattr("app.utils.sso.resource_server.introspection_endpoint.fetch", answer)
+    network.handler = answer
     assert_unavailable(await get(caller, "some-token"))
     assert log.levels() == ["ERROR"]
 
@@ -122,16 +123,17 @@ async def test_without_the_keys_it_is_an_outage_that_opens_the_breaker(
 
 
 async def test_a_signed_body_that_is_not_called_so_is_not_believed(
-    caller: httpx2.AsyncClient, provider: RunningProvider, monkeypatch: pytest.MonkeyPatch
+    caller: httpx2.AsyncClient, provider: RunningProvider, network: Network
 ) -> None:
-    """RFC 9701 §5: its type tells it from what else the provider signs."""
+    """RFC 9701 §5: the type tells it apart from other JWTs of the provider."""
 
-    async def renamed(client: httpx2.AsyncClient, request: httpx2.Request) -> Reply:
-        reply = await fetch(client, request)
-        return Reply(reply.status, httpx2.Headers({"content-type": "application/jwt"}), reply.body)
+    async def renamed(request: httpx2.Request) -> httpx2.Response:
+        response = await network.forward(request)
+        response.headers["content-type"] = "application/jwt"
+        return response
 
     assert (await get(caller, provider.mint())).status_code == 200
-    monkeypatch.setattr("app.utils.sso.resource_server.introspection_endpoint.fetch", renamed)
+    network.handler = renamed
     assert_unavailable(await get(caller, provider.mint()))
 
 
@@ -149,7 +151,7 @@ async def test_without_an_address_of_the_keys_it_is_our_fault_and_held(
 async def test_a_signed_response_is_no_access_token(
     settings: Settings, serve: Serve, provider: RunningProvider
 ) -> None:
-    """RFC 9701 §8.1: it says of itself what it is."""
+    """RFC 9701 §8.1: its ``typ`` says what it is."""
     token = provider.sign(
         {"iss": provider.issuer, "aud": "app", "sub": "a", "iat": 1, "exp": 32_503_680_000},
         typ="token-introspection+jwt",

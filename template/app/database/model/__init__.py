@@ -1,7 +1,7 @@
-"""The tables, one module for each.
+"""The tables, in one module each.
 
-Every module in this folder is imported here, so that the metadata is complete: Alembic would
-propose to drop the table of a model that nobody has imported.
+Every module in this folder is imported here, so that the metadata is complete. Alembic would
+propose to drop the table of a model that is not imported.
 """
 
 from importlib import import_module

@@ -10,15 +10,12 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from starlette.requests import HTTPConnection
 
-from app.utils.sso.errors import (
-    AuthenticationInsufficient,
-    RoleInsufficient,
-    add_resource_metadata,
-)
+from app.core.errors import Problem
+from app.utils.sso.errors import AuthenticationInsufficient, RoleInsufficient
 from app.utils.sso.introspection import CurrentToken
 from app.utils.sso.introspection_schema import TokenData
 from app.utils.sso.resource_server.metrics import REFUSALS
-from app.utils.sso.resource_server.resource_metadata import metadata_url
+from app.utils.sso.resource_server.resource_metadata import add_metadata_url
 from app.utils.sso.resource_server.token_validation import LEEWAY_SECONDS
 
 logger = logging.getLogger(__name__)
@@ -35,10 +32,7 @@ def require_roles(*roles: str) -> Requirement:
     async def token_with_role(token: CurrentToken, connection: HTTPConnection) -> TokenData:
         if token.roles.isdisjoint(roles):
             logger.info("A token without a role that the route requires was refused")
-            REFUSALS.add(1, {"reason": "role"})
-            refusal = RoleInsufficient()
-            add_resource_metadata(refusal, metadata_url(connection))
-            raise refusal
+            raise _counted(RoleInsufficient(), "role", connection)
         return token
 
     return token_with_role
@@ -47,7 +41,7 @@ def require_roles(*roles: str) -> Requirement:
 def require_authentication(
     *, max_age: int | None = None, acr_values: Sequence[str] = ()
 ) -> Requirement:
-    """Return a dependency on a token of a user who has logged in recently or strongly enough.
+    """Return a dependency on a token whose user has logged in recently or strongly enough.
 
     It raises ``AuthenticationInsufficient``, 401, beside what ``introspect_token`` raises; the
     challenge tells the client what to ask the provider for (RFC 9470 §3).
@@ -57,7 +51,7 @@ def require_authentication(
         acr_values: One of these must be the claim ``acr``.
 
     Raises:
-        TypeError: ``acr_values`` is one string, of which any piece would do.
+        TypeError: ``acr_values`` is a string, of which any part would be accepted.
     """
     if isinstance(acr_values, str):
         raise TypeError(f"write acr_values as [{acr_values!r}]")
@@ -66,16 +60,20 @@ def require_authentication(
         if _is_recent(token, max_age) and (not acr_values or token.claim("acr") in acr_values):
             return token
         logger.info("A token whose login is too old or too weak was refused")
-        REFUSALS.add(1, {"reason": "authentication"})
         refusal = AuthenticationInsufficient(
             "The user must log in again, or in a stronger way.",
             acr_values=acr_values,
             max_age=max_age,
         )
-        add_resource_metadata(refusal, metadata_url(connection))
-        raise refusal
+        raise _counted(refusal, "authentication", connection)
 
     return token_of_authentication
+
+
+def _counted[P: Problem](refusal: P, reason: str, connection: HTTPConnection) -> P:
+    REFUSALS.add(1, {"reason": reason})
+    add_metadata_url(refusal, connection)
+    return refusal
 
 
 def _is_recent(token: TokenData, max_age: int | None) -> bool:

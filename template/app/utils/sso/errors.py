@@ -1,4 +1,4 @@
-"""The answers to a request whose token is missing, refused, or could not be judged."""
+"""The answers to a request whose token is missing, refused, or could not be checked."""
 
 import re
 from collections.abc import Sequence
@@ -7,12 +7,11 @@ from app.core.errors import (
     BadRequest,
     Forbidden,
     JsonValue,
-    Problem,
     ServiceUnavailable,
     Unauthorized,
 )
 
-# RFC 9110 §5.6.4; a quoted string would need more care than any value here is worth.
+# What a quoted string holds without escapes (RFC 9110 §5.6.4); another value is left out.
 _QUOTABLE = re.compile(r"[ !#-\[\]-~]*")
 
 
@@ -24,13 +23,6 @@ def _challenge(**parameters: str) -> dict[str, str]:
     return {"WWW-Authenticate": f"Bearer {', '.join(pairs)}"}
 
 
-def add_resource_metadata(refusal: Problem, url: str | None) -> None:
-    """Say in a challenge where the metadata of this service is (RFC 9728 §5.1)."""
-    challenge = refusal.headers.get("WWW-Authenticate")
-    if url and challenge and "resource_metadata=" not in challenge:
-        refusal.headers["WWW-Authenticate"] = f'{challenge}, resource_metadata="{url}"'
-
-
 class TokenMissing(Unauthorized):
     """The request carries no bearer token; RFC 6750 §3.1 wants no error code then."""
 
@@ -40,14 +32,14 @@ class TokenMissing(Unauthorized):
 
 
 class TokenRequestInvalid(BadRequest):
-    """The Authorization header cannot be understood."""
+    """The Authorization header is malformed."""
 
     def __init__(self, detail: str) -> None:
         super().__init__(detail, headers=_challenge(realm="api", error="invalid_request"))
 
 
 class TokenInvalid(Unauthorized):
-    """The token is expired, revoked, made for somebody else, or none at all."""
+    """The token is malformed, expired, revoked, or made for somebody else."""
 
     type = "urn:problem:invalid-token"
     title = "Invalid token"
@@ -57,7 +49,7 @@ class TokenInvalid(Unauthorized):
 
 
 class AuthenticationInsufficient(Unauthorized):
-    """The token is good, and its user must log in again, or in a stronger way (RFC 9470 §3)."""
+    """The token is valid, but its user must log in again, or in a stronger way (RFC 9470 §3)."""
 
     type = "urn:problem:insufficient-user-authentication"
     title = "Insufficient user authentication"
@@ -72,7 +64,7 @@ class AuthenticationInsufficient(Unauthorized):
 
 
 class ScopeInsufficient(Forbidden):
-    """The token is good, and does not allow this."""
+    """The token is valid, but lacks a scope that is required."""
 
     type = "urn:problem:insufficient-scope"
     title = "Insufficient scope"
@@ -88,7 +80,7 @@ class ScopeInsufficient(Forbidden):
 
 
 class RoleInsufficient(Forbidden):
-    """The token is good, and its user has none of the roles that may do this."""
+    """The token is valid, but its user has none of the roles that may do this."""
 
     type = "urn:problem:insufficient-role"
     title = "Insufficient role"
@@ -103,7 +95,7 @@ class RoleInsufficient(Forbidden):
 class ProviderUnavailable(ServiceUnavailable):
     """The identity provider does not answer, or not in a way that can be trusted.
 
-    It is never a 401: clients answer that by logging their users out.
+    This is never a 401, because clients answer a 401 by logging their users out.
     """
 
     type = "urn:problem:sso-unavailable"
@@ -112,12 +104,12 @@ class ProviderUnavailable(ServiceUnavailable):
     def __init__(self, retry_after: int | None = None) -> None:
         super().__init__(
             "The token could not be checked, because the identity provider does not answer.",
-            headers={} if retry_after is None else {"Retry-After": str(retry_after)},
+            headers=_retry_after(retry_after),
         )
 
 
 class ProviderMisconfigured(ServiceUnavailable):
-    """The identity provider refuses this service itself; callers can do nothing about it."""
+    """The identity provider rejects this service itself; callers can do nothing about it."""
 
     type = "urn:problem:sso-misconfigured"
     title = "Identity provider misconfigured"
@@ -126,5 +118,9 @@ class ProviderMisconfigured(ServiceUnavailable):
     def __init__(self, retry_after: int | None = None) -> None:
         super().__init__(
             "The token could not be checked, because of this service's settings.",
-            headers={} if retry_after is None else {"Retry-After": str(retry_after)},
+            headers=_retry_after(retry_after),
         )
+
+
+def _retry_after(seconds: int | None) -> dict[str, str]:
+    return {} if seconds is None else {"Retry-After": str(seconds)}

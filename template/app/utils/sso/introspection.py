@@ -13,75 +13,75 @@ import logging
 import re
 from typing import Annotated
 
-from fastapi import Depends, Security
-from fastapi.security import HTTPBearer, OpenIdConnect, SecurityScopes
+from fastapi import Depends
+from fastapi.openapi.models import OpenIdConnect
+from fastapi.security import SecurityScopes
+from fastapi.security.base import SecurityBase
 from starlette.requests import HTTPConnection
 
 from app.core.errors import Problem
 from app.utils.sso.errors import (
+    ProviderMisconfigured,
+    ProviderUnavailable,
     TokenInvalid,
     TokenMissing,
     TokenRequestInvalid,
-    add_resource_metadata,
 )
 from app.utils.sso.introspection_schema import TokenData
 from app.utils.sso.resource_server.introspector import Introspector
-from app.utils.sso.resource_server.resource_metadata import metadata_url
+from app.utils.sso.resource_server.provider_errors import (
+    ProviderConfigurationError,
+    ProviderError,
+)
+from app.utils.sso.resource_server.resource_metadata import add_metadata_url
 
 logger = logging.getLogger(__name__)
 
-# RFC 6750 §2.1, the syntax of a token; another character never came from a provider.
+# The syntax of a token (RFC 6750 §2.1); no provider issues one with another character.
 _TOKEN = re.compile(r"[A-Za-z0-9._~+/-]+=*", re.ASCII)
 _MAX_TOKEN_BYTES = 8 * 1024
 
 
-class _Login(OpenIdConnect):
-    """How to log in, for the API's description only; a WebSocket route may depend on it too."""
+class TokenIntrospection(SecurityBase):
+    """The dependency behind ``introspect_token``.
 
-    async def __call__(self, connection: HTTPConnection) -> None:
-        """Ask for nothing: ``introspect_token`` does."""
-
-
-class _Paste(HTTPBearer):
-    """Where to paste a token, for the API's description only."""
-
-    async def __call__(self, connection: HTTPConnection) -> None:
-        """Ask for nothing: ``introspect_token`` does."""
-
-
-# The URL is filled in from the settings when the description is made.
-_login = _Login(
-    openIdConnectUrl="/.well-known/openid-configuration",
-    scheme_name="SSO",
-    description="Log in at the identity provider.",
-)
-_paste = _Paste(scheme_name="Token", description="A token that you have already.")
-
-
-async def introspect_token(
-    connection: HTTPConnection,
-    required: SecurityScopes,
-    _described_as: Annotated[object, Security(_login)],
-    _or_as: Annotated[object, Security(_paste)],
-) -> TokenData:
-    """Return what the identity provider says about the bearer token of a request or WebSocket.
-
-    Raises:
-        TokenMissing: 401, there is none.
-        TokenRequestInvalid: 400, the Authorization header is malformed.
-        TokenInvalid: 401, the token is not good for this service.
-        ScopeInsufficient: 403, it lacks one of the scopes that the route requires.
-        ProviderUnavailable: 503, it could not be checked.
-        ProviderMisconfigured: 503, the provider refuses this service itself.
+    FastAPI takes it for a security scheme, and describes it and its scopes on each route, without
+    a parameter that would have to be resolved at each request. ``app.core.openapi`` fills in the
+    URL, and adds the scheme for pasting a token.
     """
-    try:
-        bearer = _bearer_token(connection, required.scopes)
-        introspector: Introspector = connection.app.state.introspector
-        return await introspector.token_data(bearer, required.scopes)
-    except Problem as refusal:
-        add_resource_metadata(refusal, metadata_url(connection))
-        raise
 
+    def __init__(self) -> None:
+        self.scheme_name = "SSO"
+        self.model = OpenIdConnect(
+            openIdConnectUrl="/.well-known/openid-configuration",
+            description="Log in at the identity provider.",
+        )
+
+    async def __call__(self, connection: HTTPConnection, required: SecurityScopes) -> TokenData:
+        """Return what the identity provider says about the bearer token of a request or WebSocket.
+
+        Raises:
+            TokenMissing: 401, there is none.
+            TokenRequestInvalid: 400, the Authorization header is malformed.
+            TokenInvalid: 401, the token is not good for this service.
+            ScopeInsufficient: 403, it lacks one of the scopes that the route requires.
+            ProviderUnavailable: 503, it could not be checked.
+            ProviderMisconfigured: 503, the provider rejects this service itself.
+        """
+        try:
+            bearer = _bearer_token(connection, required.scopes)
+            introspector: Introspector = connection.app.state.introspector
+            return await introspector.token_data(bearer, required.scopes)
+        except Problem as refusal:
+            add_metadata_url(refusal, connection)
+            raise
+        except ProviderConfigurationError as error:
+            raise ProviderMisconfigured(error.retry_after) from None
+        except ProviderError as error:
+            raise ProviderUnavailable(error.retry_after) from None
+
+
+introspect_token = TokenIntrospection()
 
 CurrentToken = Annotated[TokenData, Depends(introspect_token)]
 

@@ -1,4 +1,4 @@
-"""What the identity provider says about a token."""
+"""The token, as a route sees it."""
 
 from collections.abc import Mapping
 from typing import Annotated, NamedTuple, Self
@@ -19,7 +19,7 @@ type Timestamp = Annotated[StrictInt | StrictFloat, Field(allow_inf_nan=False)]
 
 
 class ClaimNames(NamedTuple):
-    """The claims that the settings choose: names, or paths such as ``realm_access.roles``."""
+    """Which claims the settings choose: names, or paths such as ``realm_access.roles``."""
 
     subject: str = "sub"
     roles: str = "roles"
@@ -54,15 +54,18 @@ class TokenData(BaseModel):
         """Return the token that ``members`` describe.
 
         Raises:
-            ValidationError: One of them is of another type than the RFC says.
+            ValueError: One of them is not of the type that the RFC says.
         """
-        token = cls.model_validate(members)
+        try:
+            token = cls.model_validate(members)
+        except OverflowError:
+            raise ValueError("a time that no float can hold") from None
         token._names = names
         return token
 
     @property
     def scopes(self) -> frozenset[str]:
-        """What the token allows, whichever way the provider writes it."""
+        """What the token allows, as a set, however the provider writes it."""
         scope = self.scope if self.scope is not None else self.claim("scp")
         return _words(scope)
 
@@ -89,8 +92,7 @@ class TokenData(BaseModel):
     def roles(self) -> frozenset[str]:
         """The roles in the claim that ``SSO_ROLES_CLAIM`` chooses.
 
-        Providers write them as a list, as words in a string, or as the names of an object's
-        members.
+        Providers write them as a list, as words in a string, or as the keys of an object.
         """
         return _words(self.claim(self._names.roles))
 
@@ -103,7 +105,7 @@ class TokenData(BaseModel):
 
 
 def _find(members: object, path: str) -> object:
-    """Follow a path; a name that has dots in it is taken whole where there is one."""
+    """Follow a path; where a name with dots exists, it takes precedence."""
     if not isinstance(members, dict):
         return None
     if path in members:

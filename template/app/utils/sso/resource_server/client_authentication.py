@@ -1,4 +1,4 @@
-"""How this service shows the provider who it is when it calls (RFC 6749 §2.3)."""
+"""How this service authenticates to the provider (RFC 6749 §2.3)."""
 
 import base64
 import secrets
@@ -26,7 +26,7 @@ class ClientAuthentication:
     """The credentials of ``CLIENT_ID``, in the form that ``CLIENT_AUTH_METHOD`` names.
 
     Raises:
-        SystemExit: ``CLIENT_PRIVATE_KEY_FILE`` holds no key that could sign.
+        SystemExit: ``CLIENT_PRIVATE_KEY_FILE`` holds no key that can sign.
     """
 
     def __init__(self, settings: CoreSettings) -> None:
@@ -42,9 +42,8 @@ class ClientAuthentication:
     def headers(self) -> dict[str, str]:
         """Return the headers to send with a request."""
         if self._method == "client_secret_basic":
-            # RFC 6749 §2.3.1: both parts are form-urlencoded before they are joined, or a colon
-            # in the identifier would move the border between them. A space is written as %20,
-            # which every provider reads, and not all read "+".
+            # RFC 6749 §2.3.1: both parts are form-urlencoded before they are joined, because the
+            # identifier may hold a colon. A space becomes %20, since not every provider reads "+".
             return _basic(quote(self._client_id, safe=""), quote(self._secret, safe=""))
         if self._method == "client_secret_basic_raw":
             return _basic(self._client_id, self._secret)
@@ -66,9 +65,9 @@ class ClientAuthentication:
         return {}
 
     def _assertion(self) -> str:
-        """Sign who we are (RFC 7523 §3); each is used once, and says so by its ``jti``.
+        """Return a new assertion, which is used once (RFC 7523 §3).
 
-        Its audience is the issuer, which no other server can pass it on to.
+        Its audience is the issuer, so that no other server can use it there.
         """
         assert self._key is not None  # noqa: S101 - the settings ask for it with this method
         now = int(time.time())

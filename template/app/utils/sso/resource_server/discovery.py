@@ -1,7 +1,6 @@
-"""Finding the provider's endpoints from its issuer."""
+"""Finding the provider's endpoints from its issuer (OpenID Connect Discovery, RFC 8414)."""
 
 import logging
-import time
 from collections.abc import Iterator
 from http import HTTPStatus
 from typing import Literal
@@ -11,21 +10,27 @@ import httpx2
 from pydantic import BaseModel, ConfigDict
 
 from app.core.settings import CoreSettings
-from app.utils.sso.resource_server.provider_client import deadline, fetch, parse_object
-from app.utils.sso.resource_server.provider_errors import Misconfigured, Unreachable
-from app.utils.sso.resource_server.rate_limited_log import SparingLog
+from app.utils.sso.resource_server.clock import Clock
+from app.utils.sso.resource_server.provider_client import ProviderClient
+from app.utils.sso.resource_server.provider_errors import (
+    ProviderConfigurationError,
+    ProviderError,
+    ProviderUnreachable,
+)
+from app.utils.sso.resource_server.rate_limited_log import RateLimitedLog
 from app.utils.sso.resource_server.single_flight import SingleFlight
+from app.utils.sso.resource_server.strict_json import parse_object
 
 _FRESH_SECONDS = 3600
-# After a failed attempt the last good document serves on, and is not tried for at every request.
+# After a failed renewal the last good document stays in use, and not every request tries again.
 _RETRY_SECONDS = 10
 
 
-type Need = Literal["introspection_endpoint", "jwks_uri"]
+type EndpointName = Literal["introspection_endpoint", "jwks_uri"]
 
 
 class EndpointAliases(BaseModel):
-    """Where a client that shows a certificate calls instead (RFC 8705 §5)."""
+    """Where a client that authenticates with a certificate calls instead (RFC 8705 §5)."""
 
     model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
 
@@ -33,7 +38,7 @@ class EndpointAliases(BaseModel):
 
 
 class ProviderMetadata(BaseModel):
-    """What of the provider's metadata document is of use here (RFC 8414 §2)."""
+    """The part of the provider's metadata that is used here (RFC 8414 §2)."""
 
     model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
 
@@ -61,66 +66,64 @@ def metadata_urls(issuer: str) -> Iterator[str]:
 class Discovery:
     """One endpoint of the issuer, found at first need and looked up again after an hour.
 
-    Concurrent callers share one look-up. Once there is an answer, nobody waits for the next one,
-    and an outage of the provider leaves the last good one in use.
+    Concurrent callers share one look-up. Renewals happen in the background, and an outage of the
+    provider leaves the last good answer in use.
     """
 
-    def __init__(self, client: httpx2.AsyncClient, settings: CoreSettings, need: Need) -> None:
-        self._client = client
+    def __init__(
+        self, provider: ProviderClient, settings: CoreSettings, name: EndpointName, clock: Clock
+    ) -> None:
+        self._provider = provider
         self._settings = settings
-        self._need: Need = need
-        self._log = SparingLog(logging.getLogger(__name__))
-        # A look-up is nobody's own: a caller who gives up must not end it.
+        self._name: EndpointName = name
+        self._clock = clock
+        self._log = RateLimitedLog(logging.getLogger(__name__), clock)
+        # No caller owns a look-up: one that gives up must not end it for the others.
         self._look_ups = SingleFlight[None, str]()
         self._endpoint: str | None = None
-        self._is_doubtful = False
-        self._look_up_at = 0.0
+        self._is_stale = False
+        self._renew_at = 0.0
 
     async def endpoint(self) -> str:
-        """Return the URL of the endpoint.
-
-        Raises:
-            Unreachable: No document could be read, now or before.
-            Misconfigured: The documents name another issuer, or no such endpoint.
-        """
-        if self._endpoint is None or self._is_doubtful:
-            return await self._look_ups.ask(None, self._renew)
-        if time.monotonic() >= self._look_up_at:
+        """Return the URL of the endpoint."""
+        if self._endpoint is None or self._is_stale:
+            return await self._look_ups.run(None, self._renew)
+        if self._clock.monotonic() >= self._renew_at:
             self._look_ups.start(None, self._renew)
         return self._endpoint
 
-    def doubt(self) -> None:
-        """Look the endpoint up before it is used again, because it is not there any more."""
-        self._is_doubtful = True
+    def invalidate(self) -> None:
+        """Look the endpoint up again before its next use, because it was not found there."""
+        self._is_stale = True
 
     async def close(self) -> None:
-        """Break off what is being looked up."""
+        """Cancel a look-up that is under way."""
         await self._look_ups.close()
 
     async def _renew(self) -> str:
         try:
-            async with deadline():
+            async with self._provider.deadline():
                 self._endpoint = await self._look_up()
-        except (Unreachable, Misconfigured) as fault:
+        except ProviderError as error:
             if self._endpoint is None:
                 raise
-            self._look_up_at = time.monotonic() + _RETRY_SECONDS
+            self._renew_at = self._clock.monotonic() + _RETRY_SECONDS
             self._log.warning(
-                "Discovery failed (%s); the last known %s stays in use", fault, self._need
+                "Discovery failed (%s); the last known %s stays in use", error, self._name
             )
         else:
-            self._look_up_at = time.monotonic() + _FRESH_SECONDS
-        self._is_doubtful = False
+            self._renew_at = self._clock.monotonic() + _FRESH_SECONDS
+        self._is_stale = False
         return self._endpoint
 
     async def _look_up(self) -> str:
         documents = 0
-        outage: Unreachable | None = None
+        outage: ProviderUnreachable | None = None
         for url in metadata_urls(self._settings.sso_issuer):
             try:
                 metadata = await self._read(url)
-            except Unreachable as fault:
-                outage = fault
+            except ProviderUnreachable as error:
+                outage = error
                 continue
             if metadata is None:
                 continue
@@ -131,26 +134,26 @@ class Discovery:
                 return endpoint
         # A document that could not be read may be the right one.
         if documents and outage is None:
-            setting = "SSO_JWKS_URL" if self._need == "jwks_uri" else "SSO_INTROSPECTION_URL"
-            raise Misconfigured(
+            setting = "SSO_JWKS_URL" if self._name == "jwks_uri" else "SSO_INTROSPECTION_URL"
+            raise ProviderConfigurationError(
                 "no metadata document names the issuer exactly as SSO_ISSUER does, and has its"
-                f" {self._need} over https; correct SSO_ISSUER or set {setting}"
+                f" {self._name} over https; correct SSO_ISSUER or set {setting}"
             )
-        raise outage or Unreachable("no metadata document of SSO_ISSUER could be read")
+        raise outage or ProviderUnreachable("no metadata document of SSO_ISSUER could be read")
 
     async def _read(self, url: str) -> ProviderMetadata | None:
-        reply = await fetch(self._client, self._client.build_request("GET", url))
+        reply = await self._provider.get(url)
         if reply.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-            raise Unreachable(f"{reply.status} for a metadata document")
+            raise ProviderUnreachable(f"{reply.status} for a metadata document")
         if reply.status != HTTPStatus.OK:
             return None
         try:
             return ProviderMetadata.model_validate(parse_object(reply.body))
-        except (ValueError, OverflowError, RecursionError):
+        except ValueError:
             return None
 
     def _endpoint_of(self, metadata: ProviderMetadata) -> str | None:
-        if self._need == "jwks_uri":
+        if self._name == "jwks_uri":
             endpoint = metadata.jwks_uri
         else:
             endpoint = metadata.introspection_endpoint
@@ -164,6 +167,7 @@ class Discovery:
             httpx2.URL(endpoint)
         except httpx2.InvalidURL:
             return False
-        # The client's secret and every token go to one, and trust in all tokens comes of the other.
+        # One endpoint receives the client's secret and every token, and the keys of the other
+        # decide which tokens are good.
         production = self._settings.environment == "production"
         return endpoint.startswith("https://" if production else ("https://", "http://"))

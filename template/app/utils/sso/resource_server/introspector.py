@@ -1,62 +1,69 @@
-"""Finding out about a token: from memory, from the provider, or from its signature."""
+"""Looking a token up: in the cache, at the provider, or by its signature."""
 
 import asyncio
 import logging
 import time
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from enum import StrEnum
-from typing import NamedTuple
+from functools import partial
 
 import httpx2
 
 from app.core.settings import CoreSettings
-from app.utils.sso.errors import ProviderMisconfigured, ProviderUnavailable
 from app.utils.sso.introspection_schema import ClaimNames, TokenData
-from app.utils.sso.resource_server.circuit_breaker import CircuitBreaker, State, TokenUnanswered
+from app.utils.sso.resource_server.circuit_breaker import CircuitBreaker, State
+from app.utils.sso.resource_server.clock import Clock
 from app.utils.sso.resource_server.introspection_endpoint import IntrospectionEndpoint
-from app.utils.sso.resource_server.jwks_client import ProviderKeys
-from app.utils.sso.resource_server.jwt_verifier import LocalJwt
+from app.utils.sso.resource_server.jwks_client import JwksClient
+from app.utils.sso.resource_server.jwt_verifier import JwtVerifier
 from app.utils.sso.resource_server.metrics import CACHE_LOOKUPS, JOINED
-from app.utils.sso.resource_server.provider_client import create_client
-from app.utils.sso.resource_server.rate_limited_log import SparingLog
+from app.utils.sso.resource_server.provider_client import ProviderClient, create_client
+from app.utils.sso.resource_server.provider_errors import (
+    ProviderConfigurationError,
+    ProviderError,
+    ProviderFailsForToken,
+)
+from app.utils.sso.resource_server.rate_limited_log import RateLimitedLog
 from app.utils.sso.resource_server.shared_cache import open_shared_cache
 from app.utils.sso.resource_server.single_flight import SingleFlight
 from app.utils.sso.resource_server.token_cache import (
-    INACTIVE,
-    Entry,
     SharedCache,
+    SharedResponse,
     TokenCache,
     cache_key,
 )
-from app.utils.sso.resource_server.token_validation import Judge, TokenOutOfTime
+from app.utils.sso.resource_server.token_validation import Token, TokenNotInForce, TokenValidator
+from app.utils.sso.resource_server.unverified_claims import read_unverified_jwt
 
 _HEALTH_KNOWN_SECONDS = 30
-_HEALTH_DEADLINE_SECONDS = 2
 
 
 class ProviderHealth(StrEnum):
-    """How the identity provider is, as far as this process knows."""
+    """The state of the identity provider, as far as this process knows."""
 
     OK = "ok"
     UNAVAILABLE = "unavailable"
     MISCONFIGURED = "misconfigured"
 
 
-class Found(NamedTuple):
-    """What was found out about a token, and whether a replica had found it out before."""
+@dataclass(frozen=True, slots=True)
+class Timeouts:
+    """How long the service waits for others, in seconds."""
 
-    data: TokenData
-    is_shared: bool
+    provider: float = 5
+    health: float = 2
+    shared_cache: float = 0.25
+
+
+_USUAL_TIMEOUTS = Timeouts()
 
 
 class Introspector:
-    """What this process knows about tokens, and how it finds out.
+    """Looks tokens up, as ``SSO_MODE`` says, and keeps what it has found out about them.
 
-    Args:
-        client: For the calls to the provider.
-        settings: Among them ``SSO_MODE``, which decides what those calls are.
-        shared_cache: What replicas have in common, if anything.
+    By ``clock``, tokens and cached responses expire; ``timeouts`` are real time.
     """
 
     def __init__(
@@ -64,153 +71,166 @@ class Introspector:
         client: httpx2.AsyncClient,
         settings: CoreSettings,
         shared_cache: SharedCache | None = None,
+        *,
+        clock: Clock = time,
+        timeouts: Timeouts = _USUAL_TIMEOUTS,
     ) -> None:
+        provider = ProviderClient(client, timeouts.provider)
         self._settings = settings
+        self._clock = clock
+        self._timeouts = timeouts
         self._names = ClaimNames(settings.sso_subject_claim, settings.sso_roles_claim)
-        self._keys = ProviderKeys(client, settings)
-        self._local = LocalJwt(self._keys, settings, self._names)
-        self._endpoint = IntrospectionEndpoint(client, settings, self._keys, self._names)
-        self._breaker = CircuitBreaker(
-            self._endpoint.ask, distrustful=settings.environment == "production"
+        self._keys = JwksClient(provider, settings, clock)
+        self._verifier = JwtVerifier(self._keys, settings, self._names, clock)
+        self._endpoint = IntrospectionEndpoint(
+            provider, settings, self._verifier, self._names, clock
         )
-        self._judge = Judge(settings)
-        self._cache = TokenCache(settings)
+        in_production = settings.environment == "production"
+        self._breaker = CircuitBreaker(self._endpoint.introspect, clock, distrustful=in_production)
+        self._validator = TokenValidator(settings, clock)
+        self._cache = TokenCache(settings, clock)
         self._shared_cache = shared_cache
-        self._flights = SingleFlight[bytes, Found]()
-        self._log = SparingLog(logging.getLogger(__name__))
+        self._look_ups = SingleFlight[bytes, tuple[Token, str]]()
+        self._log = RateLimitedLog(logging.getLogger(__name__), clock)
         self._answered_at = float("-inf")
 
     async def token_data(self, token: str, required_scopes: list[str]) -> TokenData:
-        """Return what is known about a token that is good for this service.
+        """Return the data of a token that is valid for this service.
 
         Raises:
-            TokenInvalid: It is not good.
+            TokenInvalid: It is not.
             ScopeInsufficient: It lacks one of ``required_scopes``.
-            ProviderUnavailable: It cannot be checked now.
-            ProviderMisconfigured: It cannot be checked with these settings.
+            ProviderError: It cannot be checked now, or not with these settings.
         """
         key = cache_key(self._settings, token)
-        data = self._cache.fresh(key)
-        if data is None:
-            data = await self._find_out(key, token)
+        known = self._cache.get(key)
+        if known is None:
+            known = await self._look_up(key, token)
         else:
             CACHE_LOOKUPS.add(1, {"result": "hit"})
         try:
-            self._judge.judge(data, token, required_scopes)
-        except TokenOutOfTime:
-            self._cache.forget(key)
+            self._validator.validate(known, required_scopes)
+        except TokenNotInForce:
+            self._cache.evict(key)
             raise
-        return data
+        return known.data
 
     async def health(self) -> ProviderHealth:
-        """Return how the provider is; it is asked where that is not known from the last seconds."""
-        answered_lately = time.monotonic() - self._answered_at < _HEALTH_KNOWN_SECONDS
+        """Return the state of the provider, by an answer of the last half minute or a new one."""
+        answered_lately = self._clock.monotonic() - self._answered_at < _HEALTH_KNOWN_SECONDS
         if answered_lately and self._breaker.state is State.CLOSED:
             return ProviderHealth.OK
         try:
-            async with asyncio.timeout(_HEALTH_DEADLINE_SECONDS):
+            async with asyncio.timeout(self._timeouts.health):
                 if self._settings.sso_mode != "introspect":
                     await self._keys.refresh()
                 if self._settings.sso_mode != "jwt":
                     await self._breaker.probe()
-        except ProviderMisconfigured:
+        except ProviderConfigurationError:
             return ProviderHealth.MISCONFIGURED
-        except (ProviderUnavailable, TimeoutError):
+        except (ProviderError, TimeoutError):
             return ProviderHealth.UNAVAILABLE
-        self._answered_at = time.monotonic()
+        self._answered_at = self._clock.monotonic()
         return ProviderHealth.OK
 
     async def close(self) -> None:
-        """Break off what is being asked."""
-        await self._flights.close()
+        """Cancel the calls that are under way."""
+        await self._look_ups.close()
         await self._breaker.close()
         await self._endpoint.close()
         await self._keys.close()
 
-    async def _find_out(self, key: bytes, token: str) -> TokenData:
-        joins = self._flights.is_asked(key)
+    async def _look_up(self, key: bytes, token: str) -> Token:
+        joins = self._look_ups.is_running(key)
         result = "joined" if joins else "miss"
         JOINED.add(int(joins))
         try:
-            if self._cache.is_unanswered(key):
-                raise TokenUnanswered
-            found = await self._flights.ask(key, lambda: self._ask_and_keep(key, token))
-            if found.is_shared and not joins:
-                result = "shared"
-            return found.data
-        except ProviderUnavailable:
-            if (data := self._cache.stale(key)) is None:
+            if self._cache.is_failing(key):
+                raise ProviderFailsForToken("the provider failed for it just now")
+            found, source = await self._look_ups.run(key, partial(self._find, key, token))
+            if not joins:
+                result = source
+            return found
+        except ProviderConfigurationError:
+            raise
+        except ProviderError:
+            if (stale := self._cache.get_stale(key)) is None:
                 raise
             result = "stale"
             self._log.warning("The provider is down, and older responses serve on")
-            return data
+            return stale
         finally:
             # Each look-up counts once, so that their sum is that of the requests.
             CACHE_LOOKUPS.add(1, {"result": result})
             JOINED.add(-int(joins))
 
-    async def _ask_and_keep(self, key: bytes, token: str) -> Found:
-        shared = await self._shared_entry(key)
-        if shared is not None:
-            self._cache.keep(key, shared)
-            return Found(shared.data, is_shared=True)
-        given_at = time.time()
+    async def _find(self, key: bytes, token: str) -> tuple[Token, str]:
+        """Return the token, and whether that was a ``miss`` or ``shared`` by a replica."""
+        fresh_seconds, shared_cache = self._settings.token_cache_seconds, self._shared_cache
+        if shared_cache is not None and (entry := await shared_cache.get(key, self._names)):
+            jwt = read_unverified_jwt(token)
+            shared = self._validator.read(entry.data, jwt, entry.checked_at)
+            if shared.serves(fresh_seconds, self._clock.time()):
+                self._cache.put(key, shared)
+                return shared, "shared"
         try:
-            data = await self._ask(token)
-        except TokenUnanswered:
-            self._cache.keep_unanswered(key)
+            checked = await self._check(token)
+        except ProviderFailsForToken:
+            self._cache.mark_failing(key)
             raise
-        entry = Entry(data, given_at)
-        self._cache.keep(key, entry)
-        await self._share(key, entry)
-        return Found(data, is_shared=False)
+        self._cache.put(key, checked)
+        seconds = checked.serves_until(fresh_seconds) - self._clock.time()
+        if shared_cache is not None and checked.data.active and seconds > 0:
+            entry = SharedResponse(checked.data, checked.checked_at)
+            await shared_cache.put(key, entry, seconds)
+        return checked, "miss"
 
-    async def _ask(self, token: str) -> TokenData:
-        if self._settings.sso_mode == "jwt":
-            data = await self._local.check(token)
-        elif self._settings.sso_mode == "introspect":
-            data = await self._breaker.ask(token)
+    async def _check(self, token: str) -> Token:
+        """Ask the provider about the token, or verify it, or both."""
+        # Taken before the call, because the token may be revoked while the response is on its way.
+        checked_at = self._clock.time()
+        if self._settings.sso_mode == "introspect":
+            data, jwt = await self._breaker.introspect(token), read_unverified_jwt(token)
         else:
-            claims = await self._local.check(token)
-            # What is signed must be good by itself; the response adds to it, and excuses nothing.
-            self._judge.judge(claims, token, [])
-            data = self._united(claims, await self._breaker.ask(token))
-        self._answered_at = time.monotonic()
-        return data
+            data, jwt = await self._verifier.verify_access_token(token)
+        if self._settings.sso_mode == "both":
+            # The signed claims must be valid by themselves: the response cannot correct them.
+            self._validator.validate(self._validator.read(data, jwt, checked_at), [])
+            data = self._merge(data, await self._breaker.introspect(token))
+        self._answered_at = self._clock.monotonic()
+        return self._validator.read(data, jwt, checked_at)
 
-    def _united(self, claims: TokenData, response: TokenData) -> TokenData:
+    def _merge(self, claims: TokenData, response: TokenData) -> TokenData:
         """Return the response, with what it does not say taken from the signed claims."""
         if not response.active:
-            return INACTIVE
+            return response
         said = response.model_dump(exclude_none=True)
-        ends = [time for time in (claims.exp, response.exp) if time is not None]
-        united = claims.model_dump() | said | {"exp": min(ends, default=None)}
-        return TokenData.read(united, self._names)
-
-    async def _shared_entry(self, key: bytes) -> Entry | None:
-        if self._shared_cache is None:
-            return None
-        entry = await self._shared_cache.get(key, self._names)
-        if entry is None or not entry.serves(self._settings.token_cache_seconds):
-            return None
-        return entry
-
-    async def _share(self, key: bytes, entry: Entry) -> None:
-        seconds = entry.serves_until(self._settings.token_cache_seconds) - time.time()
-        if self._shared_cache is not None and entry.data.active and seconds > 0:
-            await self._shared_cache.put(key, entry, seconds)
+        ends = [end for end in (claims.exp, response.exp) if end is not None]
+        merged = claims.model_dump() | said | {"exp": min(ends, default=None)}
+        return TokenData.read(merged, self._names)
 
 
 @asynccontextmanager
-async def open_introspector(settings: CoreSettings) -> AsyncIterator[Introspector]:
+async def open_introspector(
+    settings: CoreSettings,
+    *,
+    clock: Clock = time,
+    transport: httpx2.AsyncBaseTransport | None = None,
+    timeouts: Timeouts = _USUAL_TIMEOUTS,
+) -> AsyncIterator[Introspector]:
     """Hold the connections to the provider open for as long as the application runs.
+
+    A test may give a clock of its own, and a transport in the place of the network.
 
     Raises:
         SystemExit: A file or URL of the settings cannot be used.
     """
-    async with AsyncExitStack() as stack:
-        client = await stack.enter_async_context(create_client(settings))
-        shared_cache = await stack.enter_async_context(open_shared_cache(settings))
-        introspector = Introspector(client, settings, shared_cache)
-        stack.push_async_callback(introspector.close)
-        yield introspector
+    async with (
+        create_client(settings, transport) as client,
+        open_shared_cache(settings, clock, timeouts.shared_cache) as shared_cache,
+    ):
+        introspector = Introspector(client, settings, shared_cache, clock=clock, timeouts=timeouts)
+        try:
+            yield introspector
+        finally:
+            await introspector.close()

@@ -1,60 +1,100 @@
-"""Checking a JWT without asking the provider (RFC 9068)."""
+"""Verifying a JWT by its signature (RFC 7515, RFC 9068)."""
 
 import logging
-import time
+from collections.abc import Mapping
+
+import jwt
 
 from app.core.settings import CoreSettings
 from app.utils.sso.errors import TokenInvalid
 from app.utils.sso.introspection_schema import ClaimNames, TokenData
-from app.utils.sso.resource_server.jwks_client import InvalidSignature, ProviderKeys, Verified
+from app.utils.sso.resource_server.clock import Clock
+from app.utils.sso.resource_server.jwks_client import KEY_TYPES, JwksClient
 from app.utils.sso.resource_server.metrics import REFUSALS
+from app.utils.sso.resource_server.strict_json import parse_object
 from app.utils.sso.resource_server.token_validation import LEEWAY_SECONDS
+from app.utils.sso.resource_server.unverified_claims import Jwt
 
 logger = logging.getLogger(__name__)
 
+_JWS = jwt.PyJWS(options={"enforce_minimum_key_length": True})
+# PyJWT knows it by its older, wider name only.
+_JWS.register_algorithm("Ed25519", _JWS.get_algorithm_by_name("EdDSA"))
+
 # RFC 9068 §2.2; client_id and jti are left out by many providers, and nothing here needs them.
 _REQUIRED = ("iss", "sub", "aud", "exp", "iat")
-# What else providers call the client: OpenID Connect, Entra ID and Okta, in this order.
+# Other names of client_id: OpenID Connect's, Entra ID's and Okta's.
 _CLIENT_CLAIMS = ("azp", "appid", "cid")
 _STRICT_TYPES = frozenset({"at+jwt", "application/at+jwt"})
-# The last second of the year 9999. What is later was never meant as a time.
+# The last second of the year 9999. Nothing later was ever meant as a time.
 _END_OF_TIME = 253_402_300_799
 
 
-class LocalJwt:
-    """Verifies the signature and the form of a token; what it is worth is judged elsewhere."""
+class InvalidJwt(Exception):
+    """The token is no JWT that the provider has signed; the message is for the caller."""
 
-    def __init__(self, keys: ProviderKeys, settings: CoreSettings, names: ClaimNames) -> None:
+
+class JwtVerifier:
+    """Verifies the signature and the form of a JWT; ``TokenValidator`` judges the rest."""
+
+    def __init__(
+        self, keys: JwksClient, settings: CoreSettings, names: ClaimNames, clock: Clock
+    ) -> None:
         self._keys = keys
         self._strict = settings.sso_jwt_type == "at+jwt"
-        # Where the provider is asked as well, it tells an ID token better than the nonce does.
+        # Where the provider is asked as well, it recognises an ID token better than we can.
         self._alone = settings.sso_mode == "jwt"
         self._names = names
+        self._clock = clock
 
-    async def check(self, token: str) -> TokenData:
-        """Return the claims of a token that the provider has signed.
+    async def verify_signature(self, token: str) -> Jwt:
+        """Return the content of a JWT that the provider has signed, whatever its purpose.
 
         Raises:
-            TokenInvalid: It is no JWT of the provider, or not what RFC 9068 asks for.
-            ProviderUnavailable: The provider's keys cannot be had.
-            ProviderMisconfigured: The provider is not the one of the settings.
+            InvalidJwt: It is none, or its algorithm, key or signature is not accepted.
+            ProviderError: The keys cannot be fetched.
         """
         try:
-            verified = await self._keys.verify(token)
-        except InvalidSignature as error:
+            header = _JWS.get_unverified_header(token)
+        except jwt.PyJWTError:
+            raise InvalidJwt("The token is not a JWT.") from None
+        algorithm = header.get("alg")
+        if not isinstance(algorithm, str) or algorithm not in KEY_TYPES:
+            raise InvalidJwt("The token is signed with an algorithm that is not accepted.")
+        for key in await self._keys.keys_for(algorithm, header.get("kid")):
+            try:
+                payload = _JWS.decode(token, key.key, algorithms=[algorithm])
+            except jwt.PyJWTError:
+                continue
+            try:
+                return Jwt(header, parse_object(payload))
+            except ValueError:
+                raise InvalidJwt("The token's claims cannot be read.") from None
+        raise InvalidJwt("The token is not signed by the identity provider.")
+
+    async def verify_access_token(self, token: str) -> tuple[TokenData, Jwt]:
+        """Return the data of an access token, and the JWT that they come from.
+
+        Raises:
+            TokenInvalid: It is no JWT of the provider, or lacks what RFC 9068 requires.
+            ProviderError: The keys cannot be fetched.
+        """
+        try:
+            verified = await self.verify_signature(token)
+        except InvalidJwt as error:
             raise _refusal(str(error)) from None
         self._check_form(verified)
         try:
-            return TokenData.read(_members(verified.claims), self._names)
-        except (ValueError, OverflowError, RecursionError):
+            return TokenData.read(_members(verified.claims), self._names), verified
+        except ValueError:
             raise _refusal("The token has a claim of the wrong type.") from None
 
-    def _check_form(self, verified: Verified) -> None:
+    def _check_form(self, verified: Jwt) -> None:
         header, claims = verified
         if self._strict and str(header.get("typ")).lower() not in _STRICT_TYPES:
             raise _refusal("The token does not say that it is an access token (at+jwt).")
-        # An ID token that was logged in for with a nonce carries it back (OpenID Connect §2). So
-        # do some providers' access tokens, which have a scope.
+        # An ID token repeats the nonce of its login (OpenID Connect Core §2). So do some
+        # providers' access tokens, which have a scope.
         is_from_login = "nonce" in claims and "scope" not in claims and "scp" not in claims
         if is_from_login and self._alone and not self._strict:
             raise _refusal("The token is not an access token.")
@@ -63,17 +103,17 @@ class LocalJwt:
         expires, issued = _time(claims["exp"]), _time(claims["iat"])
         if expires is None or issued is None:
             raise _refusal("The token has a time that is none.")
-        if issued > time.time() + LEEWAY_SECONDS:
+        if issued > self._clock.time() + LEEWAY_SECONDS:
             raise _refusal("The token is from the future.")
 
 
-def _members(claims: dict[str, object]) -> dict[str, object]:
+def _members(claims: Mapping[str, object]) -> dict[str, object]:
     client = next((claims[name] for name in _CLIENT_CLAIMS if claims.get(name)), None)
     return {"client_id": client, **claims, "active": True}
 
 
 def _refusal(detail: str) -> TokenInvalid:
-    # The sentences are ours, and hold nothing of the token.
+    # The details are constant, and hold nothing of the token.
     logger.info("A JWT was refused: %s", detail)
     REFUSALS.add(1, {"reason": "jwt"})
     return TokenInvalid(detail)

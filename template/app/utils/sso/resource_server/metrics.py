@@ -1,6 +1,6 @@
-"""What an operator sees of the tokens. It costs next to nothing where nobody collects it.
+"""The metrics of the token checks.
 
-The instruments are OpenTelemetry's, whose SDK the service sets up or not.
+The instruments are OpenTelemetry's, and cost next to nothing where the service sets up no SDK.
 """
 
 from opentelemetry.metrics import get_meter

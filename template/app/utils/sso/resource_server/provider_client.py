@@ -1,11 +1,9 @@
-"""Asking the identity provider, without trusting what comes back."""
+"""Calling the identity provider, without trusting what comes back."""
 
 import asyncio
-import json
-import math
 import re
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from http.cookiejar import CookieJar, DefaultCookiePolicy
@@ -14,9 +12,9 @@ from typing import NoReturn
 import httpx2
 
 from app.core.settings import CoreSettings
-from app.utils.sso.resource_server.provider_errors import Unreachable
+from app.utils.sso.resource_server.provider_errors import ProviderUnreachable
 
-_DEADLINE_SECONDS = 5
+_READ_SECONDS = 5
 _CONNECT_SECONDS = 1
 _MAX_BODY_BYTES = 64 * 1024
 
@@ -42,8 +40,10 @@ class Reply:
         return int(value) if re.fullmatch(r"[0-9]{1,9}", value) else None
 
 
-def create_client(settings: CoreSettings) -> httpx2.AsyncClient:
-    """Return the one client of the process; making one costs 25 ms of a blocked event loop.
+def create_client(
+    settings: CoreSettings, transport: httpx2.AsyncBaseTransport | None = None
+) -> httpx2.AsyncClient:
+    """Return the one client of the process; making one blocks the event loop for 25 ms.
 
     Redirects are not followed, because they would carry the client's secret and the caller's
     token elsewhere. A compressed body is not asked for, because 64 KiB of it may hold gigabytes.
@@ -53,10 +53,11 @@ def create_client(settings: CoreSettings) -> httpx2.AsyncClient:
     """
     return httpx2.AsyncClient(
         verify=_tls(settings),
-        timeout=httpx2.Timeout(_DEADLINE_SECONDS, connect=_CONNECT_SECONDS),
+        transport=transport,
+        timeout=httpx2.Timeout(_READ_SECONDS, connect=_CONNECT_SECONDS),
         headers={"Accept": "application/json", "Accept-Encoding": "identity"},
         follow_redirects=False,
-        # A cookie would tie all calls together, and an odd one would make each later call fail.
+        # A cookie would tie all calls together, and a malformed one would make later calls fail.
         cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
     )
 
@@ -72,7 +73,7 @@ def _tls(settings: CoreSettings) -> ssl.SSLContext | bool:
             context.load_cert_chain(
                 settings.client_certificate_file,
                 settings.client_private_key_file,
-                # Without one, OpenSSL would ask whoever sits at the terminal for it.
+                # Without one, OpenSSL would ask for it at the terminal.
                 password="",
             )
     except ssl.SSLError:
@@ -83,94 +84,58 @@ def _tls(settings: CoreSettings) -> ssl.SSLContext | bool:
     return context
 
 
-@asynccontextmanager
-async def deadline() -> AsyncIterator[None]:
-    """Give what is asked inside, in however many calls, five seconds altogether.
+class ProviderClient:
+    """Sends requests to the provider, and reads no more of a reply than can be trusted."""
 
-    Raises:
-        Unreachable: They are over.
-    """
-    try:
-        async with asyncio.timeout(_DEADLINE_SECONDS):
-            yield
-    except TimeoutError as error:
-        raise Unreachable(type(error).__name__) from error
+    def __init__(self, client: httpx2.AsyncClient, deadline_seconds: float) -> None:
+        self._client = client
+        self._deadline_seconds = deadline_seconds
 
+    async def get(self, url: str) -> Reply:
+        """Send a GET request; ``ProviderUnreachable`` is that no trustworthy reply came in time."""
+        return await self._send(self._client.build_request("GET", url))
 
-async def fetch(client: httpx2.AsyncClient, request: httpx2.Request) -> Reply:
-    """Send the request; once more where the connection failed, which a restart may explain.
+    async def post(self, url: str, form: Mapping[str, str], headers: Mapping[str, str]) -> Reply:
+        """Send a form, likewise."""
+        return await self._send(self._client.build_request("POST", url, data=form, headers=headers))
 
-    Raises:
-        Unreachable: There was no whole, plain reply within five seconds.
-    """
-    try:
-        # The client's own timeout is for each chunk: a body that trickles would outlive it.
-        async with deadline():
-            try:
-                return await _fetch_once(client, request)
-            except (httpx2.NetworkError, httpx2.RemoteProtocolError):
-                return await _fetch_once(client, request)
-    except (httpx2.HTTPError, httpx2.InvalidURL) as error:
-        # It shows which setting to look at. What comes after it in the URL may hold a secret.
-        origin = f"{request.url.scheme}://{request.url.netloc.decode('ascii')}"
-        raise Unreachable(f"{type(error).__name__} at {origin}") from error
+    @asynccontextmanager
+    async def deadline(self) -> AsyncIterator[None]:
+        """Give the calls inside, however many they are, the deadline of a single one."""
+        try:
+            async with asyncio.timeout(self._deadline_seconds):
+                yield
+        except TimeoutError as error:
+            raise ProviderUnreachable(type(error).__name__) from error
 
+    async def _send(self, request: httpx2.Request) -> Reply:
+        try:
+            # The client's own timeout is per chunk, and a body that trickles would outlive it.
+            async with self.deadline():
+                try:
+                    return await self._send_once(request)
+                except (httpx2.NetworkError, httpx2.RemoteProtocolError):
+                    # The provider may have been restarted.
+                    return await self._send_once(request)
+        except (httpx2.HTTPError, httpx2.InvalidURL) as error:
+            # The origin shows which setting to look at; the rest of the URL may hold a secret.
+            origin = f"{request.url.scheme}://{request.url.netloc.decode('ascii')}"
+            raise ProviderUnreachable(f"{type(error).__name__} at {origin}") from error
 
-async def _fetch_once(client: httpx2.AsyncClient, request: httpx2.Request) -> Reply:
-    response = await client.send(request, stream=True)
-    try:
-        if response.headers.get("content-encoding", "identity") != "identity":
-            _distrust(response, "a compressed body")
-        body = bytearray()
-        async for chunk in response.aiter_raw():
-            body += chunk
-            if len(body) > _MAX_BODY_BYTES:
-                _distrust(response, "an oversized body")
-        return Reply(response.status_code, response.headers, bytes(body))
-    finally:
-        await response.aclose()
-
-
-def _distrust(response: httpx2.Response, what: str) -> NoReturn:
-    raise Unreachable(f"{response.status_code} with {what}")
-
-
-def parse_object(body: bytes) -> dict[str, object]:
-    """Return the JSON object in ``body``.
-
-    Raises:
-        ValueError: It is not an object, or one that parsers disagree about: with a duplicate
-            member (which ``active`` counts?), an infinity or a NaN; or it holds text that neither
-            UTF-8 nor the database can carry.
-    """
-    document = json.loads(
-        # Its own guess may be UTF-16, which RFC 8259 §8.1 does not have; the mark does no harm.
-        body.decode("utf-8-sig"),
-        object_pairs_hook=_unique_members,
-        parse_constant=_no_constant,
-        parse_float=_finite,
-    )
-    if not isinstance(document, dict):
-        raise ValueError("not an object")
-    # A surrogate without its other half makes encode() raise, and a NUL is written as its escape.
-    if b"\\u0000" in json.dumps(document, ensure_ascii=False).encode():
-        raise ValueError("a NUL")
-    return document
+    async def _send_once(self, request: httpx2.Request) -> Reply:
+        response = await self._client.send(request, stream=True)
+        try:
+            if response.headers.get("content-encoding", "identity") != "identity":
+                _refuse(response, "a compressed body")
+            body = bytearray()
+            async for chunk in response.aiter_raw():
+                body += chunk
+                if len(body) > _MAX_BODY_BYTES:
+                    _refuse(response, "an oversized body")
+            return Reply(response.status_code, response.headers, bytes(body))
+        finally:
+            await response.aclose()
 
 
-def _unique_members(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    members = dict(pairs)
-    if len(members) != len(pairs):
-        raise ValueError("a member occurs twice")
-    return members
-
-
-def _finite(text: str) -> float:
-    number = float(text)
-    if math.isinf(number):
-        raise ValueError("a number that is none of a float")
-    return number
-
-
-def _no_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is not JSON")
+def _refuse(response: httpx2.Response, what: str) -> NoReturn:
+    raise ProviderUnreachable(f"{response.status_code} with {what}")

@@ -1,4 +1,4 @@
-"""Where callers learn which provider this service trusts (RFC 9728)."""
+"""How callers find out which provider this service trusts (RFC 9728)."""
 
 from urllib.parse import quote, urlsplit, urlunsplit
 
@@ -6,7 +6,7 @@ from fastapi import APIRouter, Request
 from pydantic import BaseModel
 from starlette.requests import HTTPConnection
 
-from app.core.errors import NotFound
+from app.core.errors import NotFound, Problem
 from app.core.openapi import PUBLIC
 from app.core.project import TITLE
 from app.core.settings import CoreSettings
@@ -28,11 +28,7 @@ class ResourceMetadata(BaseModel):
 @router.get(_PATH, openapi_extra=PUBLIC, include_in_schema=False)
 @router.get(_PATH + "/{path:path}", openapi_extra=PUBLIC, include_in_schema=False)
 async def read_resource_metadata(request: Request) -> ResourceMetadata:
-    """Describe this service to clients that want a token for it.
-
-    Raises:
-        NotFound: Nobody has said under which address this service is reached.
-    """
+    """Describe this service to clients that want a token for it; 404 without ``PUBLIC_URL``."""
     settings: CoreSettings = request.app.state.settings
     if settings.public_url is None:
         raise NotFound("This service describes itself where PUBLIC_URL is set.")
@@ -44,17 +40,22 @@ async def read_resource_metadata(request: Request) -> ResourceMetadata:
     )
 
 
-def metadata_url(connection: HTTPConnection) -> str | None:
-    """Return where the metadata is, for a challenge; None where ``PUBLIC_URL`` is not set.
+def add_metadata_url(refusal: Problem, connection: HTTPConnection) -> None:
+    """Say in a challenge where the metadata is (RFC 9728 §5.1), if ``PUBLIC_URL`` is set.
 
-    The request does not tell: its caller could have written any host into it. RFC 9728 §3.1
-    inserts the well-known path before the path of the resource.
+    The address is not taken from the request, whose caller could have written any host into it.
     """
+    challenge = refusal.headers.get("WWW-Authenticate")
     # A small application, such as a test's, may have no settings.
     settings: CoreSettings | None = getattr(connection.app.state, "settings", None)
-    if settings is None or settings.public_url is None:
-        return None
+    if challenge is None or settings is None or settings.public_url is None:
+        return
+    if "resource_metadata=" in challenge:
+        # Requests that wait for the same look-up get the same refusal.
+        return
     parts = urlsplit(settings.public_url)
-    # What no URL may hold, such as a quotation mark, would end the challenge in its middle.
+    # A quotation mark, which no URL may hold, would end the challenge in its middle.
     path = quote(parts.path.rstrip("/"), safe="/%:@!$&'()*+,;=~")
-    return urlunsplit((parts.scheme, parts.netloc, _PATH + path, "", ""))
+    # RFC 9728 §3.1 inserts the well-known path before the path of the resource.
+    url = urlunsplit((parts.scheme, parts.netloc, _PATH + path, "", ""))
+    refusal.headers["WWW-Authenticate"] = f'{challenge}, resource_metadata="{url}"'

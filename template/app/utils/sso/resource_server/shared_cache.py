@@ -1,25 +1,25 @@
-"""Whether replicas share what they have heard about tokens."""
+"""Whether replicas share the provider's responses."""
 
-from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, nullcontext
 from importlib import import_module
 
 from app.core.settings import CoreSettings
+from app.utils.sso.resource_server.clock import Clock
 from app.utils.sso.resource_server.token_cache import SharedCache
 
 
 def open_shared_cache(
-    settings: CoreSettings,
+    settings: CoreSettings, clock: Clock, timeout_seconds: float
 ) -> AbstractAsyncContextManager[SharedCache | None]:
     """Open the cache that ``TOKEN_CACHE_URL`` names; without it there is none.
 
-    Nor is there where tokens are checked by their signature, which is quicker than to ask.
+    Nor is there one in the mode ``jwt``: verifying a signature is faster than asking a cache.
 
     Raises:
         SystemExit: There is a URL, and the project was made without what it takes.
     """
     if settings.token_cache_url is None or settings.sso_mode == "jwt":
-        return _nothing()
+        return nullcontext()
     try:
         # The module, and the package that it needs, are there where the answer to the template's
         # question token_cache is valkey.
@@ -29,10 +29,7 @@ def open_shared_cache(
             "The service cannot start: TOKEN_CACHE_URL is set, and this project keeps tokens in "
             "memory. Unset it, or run: uvx copier update --data token_cache=valkey"
         ) from None
-    opened: AbstractAsyncContextManager[SharedCache] = valkey.open_valkey_cache(settings)
+    opened: AbstractAsyncContextManager[SharedCache] = valkey.open_valkey_cache(
+        settings, clock, timeout_seconds
+    )
     return opened
-
-
-@asynccontextmanager
-async def _nothing() -> AsyncIterator[None]:
-    yield None

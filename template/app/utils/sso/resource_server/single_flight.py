@@ -1,48 +1,44 @@
-"""One question, asked once, however many wait for its answer."""
+"""Coalescing of concurrent calls."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Hashable
+from collections.abc import Callable, Coroutine, Hashable
 
 
 class SingleFlight[K: Hashable, T]:
-    """Let those who ask the same at the same time share one answer.
+    """Runs one call per key at a time, and gives its result to everybody who asks meanwhile.
 
-    The question is a task of its own: one who leaves does not take the others' answer away.
+    The call is a task of its own: cancelling a waiter does not cancel the call.
     """
 
     def __init__(self) -> None:
-        self._flights: dict[K, asyncio.Task[T]] = {}
+        self._calls: dict[K, asyncio.Task[T]] = {}
 
-    def is_asked(self, key: K) -> bool:
-        """Whether somebody is asking this already."""
-        return key in self._flights
+    def is_running(self, key: K) -> bool:
+        """Whether a call with this key is under way."""
+        return key in self._calls
 
-    async def ask(self, key: K, question: Callable[[], Awaitable[T]]) -> T:
-        """Return the answer of ``question()``, or of the same question that is under way."""
-        return await asyncio.shield(self.start(key, question))
+    async def run(self, key: K, function: Callable[[], Coroutine[None, None, T]]) -> T:
+        """Return the result of ``function()``, or of the call that is under way."""
+        return await asyncio.shield(self.start(key, function))
 
-    def start(self, key: K, question: Callable[[], Awaitable[T]]) -> asyncio.Task[T]:
-        """Ask, unless it is being asked already, and wait for nothing."""
-        flight = self._flights.get(key)
-        if flight is None:
-            flight = asyncio.create_task(_answer(question))
-            self._flights[key] = flight
-            flight.add_done_callback(lambda done: self._land(key, done))
-        return flight
+    def start(self, key: K, function: Callable[[], Coroutine[None, None, T]]) -> asyncio.Task[T]:
+        """Start the call in the background, unless it is under way."""
+        call = self._calls.get(key)
+        if call is None:
+            call = asyncio.create_task(function())
+            self._calls[key] = call
+            call.add_done_callback(lambda done: self._finish(key, done))
+        return call
 
     async def close(self) -> None:
-        """Break off what is still being asked."""
-        flights = list(self._flights.values())
-        for flight in flights:
-            flight.cancel()
-        await asyncio.gather(*flights, return_exceptions=True)
+        """Cancel what is under way."""
+        calls = list(self._calls.values())
+        for call in calls:
+            call.cancel()
+        await asyncio.gather(*calls, return_exceptions=True)
 
-    def _land(self, key: K, done: asyncio.Task[T]) -> None:
-        self._flights.pop(key, None)
+    def _finish(self, key: K, done: asyncio.Task[T]) -> None:
+        self._calls.pop(key, None)
         if not done.cancelled():
-            # Looked at here, because those who asked may all have left: asyncio would complain.
+            # All waiters may have left, and asyncio complains about exceptions that nobody reads.
             done.exception()
-
-
-async def _answer[T](question: Callable[[], Awaitable[T]]) -> T:
-    return await question()

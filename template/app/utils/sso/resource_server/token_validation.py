@@ -1,118 +1,173 @@
-"""Whether a token that the provider calls active is meant for this service, now."""
+"""Whether a token is valid for this service, now, whatever the provider says of it."""
 
 import logging
-import time
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 from app.core.settings import CoreSettings
 from app.utils.sso.errors import ScopeInsufficient, TokenInvalid
 from app.utils.sso.introspection_schema import TokenData
+from app.utils.sso.resource_server.clock import Clock
 from app.utils.sso.resource_server.metrics import REFUSALS
-from app.utils.sso.resource_server.rate_limited_log import SparingLog
-from app.utils.sso.resource_server.unverified_claims import Peek, peek
+from app.utils.sso.resource_server.rate_limited_log import RateLimitedLog
+from app.utils.sso.resource_server.unverified_claims import Jwt
 
 logger = logging.getLogger(__name__)
 
 LEEWAY_SECONDS = 30
+# Another replica's clock may be a little ahead; a response from further on is not trusted.
+_CLOCK_SKEW_SECONDS = 5
 # A refresh or ID token lives longer than an access token and is kept less carefully. Providers
 # call theirs active, whatever the hint says.
 _ACCESS_TOKEN_TYPES = frozenset(
     {"access", "access_token", "application/at+jwt", "at+jwt", "bearer", "dpop", "jwt"}
 )
-# OpenID Connect §3.3.2.11: these tie an ID token to the access token that came with it.
+# OpenID Connect Core §3.3.2.11: these tie an ID token to the access token that came with it.
 _ID_TOKEN_CLAIMS = frozenset({"at_hash", "c_hash"})
 
 
-class TokenOutOfTime(TokenInvalid):
+class TokenNotInForce(TokenInvalid):
     """The token is expired, or not valid yet, by this service's clock."""
 
 
-class Judge:
-    """Decides what a token is worth to this service, at each request anew."""
+@dataclass(frozen=True, slots=True)
+class Token:
+    """A token as it is kept between requests: read once, and independent of time and route.
 
-    def __init__(self, settings: CoreSettings) -> None:
+    The claims of its JWT are not kept, because an inactive token is anybody's text, and 10,000 of
+    them would fill the memory.
+    """
+
+    data: TokenData
+    # When the provider was asked, or the JWT was verified, in seconds since 1970.
+    checked_at: float
+    scopes: frozenset[str]
+    audiences: frozenset[str]
+    is_access_token: bool
+    is_sender_constrained: bool
+    # The line for the log and its level, if the token is inactive.
+    why_inactive: tuple[int, str] | None
+
+    def serves_until(self, seconds: float) -> float:
+        """Return when the response is ``seconds`` old, or the token expires if that is earlier."""
+        end = self.checked_at + seconds
+        return end if self.data.exp is None else min(end, self.data.exp)
+
+    def serves(self, seconds: float, now: float) -> bool:
+        """Whether the response is at most ``seconds`` old, and the token has not expired.
+
+        The age of a response from the future is unknown: the clock was set back.
+        """
+        return self.checked_at - _CLOCK_SKEW_SECONDS <= now < self.serves_until(seconds)
+
+
+class TokenValidator:
+    """Decides whether a token is valid for this service."""
+
+    def __init__(self, settings: CoreSettings, clock: Clock) -> None:
         self._settings = settings
-        self._log = SparingLog(logger)
+        self._clock = clock
+        self._log = RateLimitedLog(logger, clock)
 
-    def judge(self, token: TokenData, presented: str, required_scopes: list[str]) -> None:
-        """Return if the token is good for a request that needs ``required_scopes``.
+    def read(self, data: TokenData, jwt: Jwt | None, checked_at: float) -> Token:
+        """Return the token, from its data and from its JWT, which need not be verified.
 
-        Args:
-            token: What the provider says about it.
-            presented: The token itself, as the caller sent it.
-            required_scopes: All of them must be in its scope.
+        What the JWT says can be a reason to refuse the token, and never one to accept it.
+        """
+        if not data.active:
+            # The rest of the response means nothing, and must not be kept.
+            data = TokenData(active=False)
+        extra = data.model_extra or {}
+        # All of them count: a refresh token may have the token_type Bearer and the typ Refresh.
+        kinds = [data.token_type, extra.get("token_use"), extra.get("typ")]
+        claims, bindings = set(extra), [extra.get("cnf")]
+        if jwt is not None:
+            kinds += [jwt.header.get("typ"), jwt.claims.get("token_use"), jwt.claims.get("typ")]
+            # Beside the response's: for a refresh token, some repeat the claims of the ID token.
+            claims |= set(jwt.claims)
+            bindings.append(jwt.claims.get("cnf"))
+        names = {kind.lower() for kind in kinds if isinstance(kind, str)}
+        return Token(
+            data,
+            checked_at,
+            scopes=data.scopes,
+            audiences=data.audiences,
+            is_access_token=names <= _ACCESS_TOKEN_TYPES and claims.isdisjoint(_ID_TOKEN_CLAIMS),
+            is_sender_constrained="dpop" in names or any(it is not None for it in bindings),
+            why_inactive=None if data.active else self._why_inactive(jwt),
+        )
+
+    def validate(self, token: Token, required_scopes: Sequence[str]) -> None:
+        """Return if the token is valid now, for a request that needs ``required_scopes``.
 
         Raises:
-            TokenOutOfTime: It is expired or not yet valid.
+            TokenNotInForce: It is expired or not yet valid.
             TokenInvalid: It is inactive, bound to a key, of another kind, from another issuer, or
                 for another audience.
-            ScopeInsufficient: It is good, but lacks a scope.
+            ScopeInsufficient: It is valid, but lacks one of the scopes.
         """
-        said = peek(presented)
-        if not token.active:
-            self._refuse_inactive(said)
-        self._judge_time(token)
-        self._judge_kind(token, said)
-        self._judge_origin(token)
+        if token.why_inactive is not None:
+            level, why = token.why_inactive
+            if level == logging.WARNING:
+                self._log.warning(why)
+            else:
+                logger.info(why)
+            raise _refusal("inactive", "The token is expired, revoked or unknown.")
+        self._validate_time(token.data)
+        self._validate_kind(token)
+        self._validate_origin(token)
         if not token.scopes.issuperset(required_scopes):
             logger.info("A token without a scope that the route requires was refused")
             REFUSALS.add(1, {"reason": "scope"})
-            raise ScopeInsufficient(required_scopes)
+            raise ScopeInsufficient(list(required_scopes))
 
-    def _refuse_inactive(self, said: Peek | None) -> None:
-        if said is None or not _is_in_time(said.claims.get("exp")):
-            logger.info("A token that is expired, revoked or unknown was refused")
-        elif said.claims.get("iss") != self._settings.sso_issuer:
-            logger.info("A token of another issuer was refused: SSO_ISSUER does not equal its iss")
-        elif self._settings.client_id not in _strings(said.claims.get("aud")):
-            self._log.warning(
+    def _why_inactive(self, jwt: Jwt | None) -> tuple[int, str]:
+        expires = None if jwt is None else jwt.claims.get("exp")
+        if jwt is None or not isinstance(expires, int | float) or expires <= self._clock.time():
+            return logging.INFO, "A token that is expired, revoked or unknown was refused"
+        if jwt.claims.get("iss") != self._settings.sso_issuer:
+            return (
+                logging.INFO,
+                "A token of another issuer was refused: SSO_ISSUER does not equal its iss",
+            )
+        # By its claims the token should be active, and a setting may be why it is not.
+        audience = jwt.claims.get("aud")
+        if self._settings.client_id not in (audience if isinstance(audience, list) else [audience]):
+            return logging.WARNING, (
                 "The provider calls an unexpired token of our issuer inactive: CLIENT_ID is not in"
                 " its aud, for which some providers do that (Keycloak since 26.4.12), or it was"
                 " revoked"
             )
-        else:
-            self._log.warning(
-                "The provider calls an unexpired token of our issuer inactive: it was revoked, the"
-                " provider knows itself by another host name than SSO_ISSUER, or it answers so to a"
-                " wrong CLIENT_SECRET"
-            )
-        raise _refusal("inactive", "The token is expired, revoked or unknown.")
+        return logging.WARNING, (
+            "The provider calls an unexpired token of our issuer inactive: it was revoked, the"
+            " provider knows itself by another host name than SSO_ISSUER, or it answers so to a"
+            " wrong CLIENT_SECRET"
+        )
 
-    def _judge_time(self, token: TokenData) -> None:
-        now = time.time()
-        if token.exp is not None and token.exp <= now - LEEWAY_SECONDS:
+    def _validate_time(self, data: TokenData) -> None:
+        now = self._clock.time()
+        if data.exp is not None and data.exp <= now - LEEWAY_SECONDS:
             logger.info("An expired token was refused")
             REFUSALS.add(1, {"reason": "time"})
-            raise TokenOutOfTime("The token is expired.")
-        if token.nbf is not None and token.nbf > now + LEEWAY_SECONDS:
+            raise TokenNotInForce("The token is expired.")
+        if data.nbf is not None and data.nbf > now + LEEWAY_SECONDS:
             logger.info("A token that is not valid yet was refused")
             REFUSALS.add(1, {"reason": "time"})
-            raise TokenOutOfTime("The token is not valid yet.")
+            raise TokenNotInForce("The token is not valid yet.")
 
-    def _judge_kind(self, token: TokenData, said: Peek | None) -> None:
-        claims = token.model_extra or {}
-        # Each is looked at, because a refresh token may be called Bearer in one and Refresh in
-        # another.
-        kinds = [token.token_type, claims.get("token_use"), claims.get("typ")]
-        if said is not None:
-            kinds += [said.header.get("typ"), said.claims.get("token_use"), said.claims.get("typ")]
-        is_other = any(
-            isinstance(kind, str) and kind.lower() not in _ACCESS_TOKEN_TYPES for kind in kinds
-        )
-        # In the response too: for a refresh token some providers repeat what they gave with it.
-        everything = set(claims) | set(said.claims if said is not None else ())
-        if is_other or not everything.isdisjoint(_ID_TOKEN_CLAIMS):
+    def _validate_kind(self, token: Token) -> None:
+        if not token.is_access_token:
             self._log.warning("A token of another kind was presented as an access token")
             raise _refusal("kind", "The token is not an access token.")
-        is_bound = any(isinstance(kind, str) and kind.lower() == "dpop" for kind in kinds)
-        is_bound = is_bound or claims.get("cnf") is not None
-        if is_bound or (said is not None and said.claims.get("cnf") is not None):
+        if token.is_sender_constrained:
             # RFC 9449 §7, RFC 8705 §3: without the proof, it may be in a thief's hands.
             self._log.warning("A sender-constrained token was presented without its proof")
             raise _refusal("bound", "The token is bound to a key, and the request proves none.")
 
-    def _judge_origin(self, token: TokenData) -> None:
-        if token.iss != self._settings.sso_issuer and (
-            token.iss is not None or self._settings.sso_require_issuer
+    def _validate_origin(self, token: Token) -> None:
+        issuer = token.data.iss
+        if issuer != self._settings.sso_issuer and (
+            issuer is not None or self._settings.sso_require_issuer
         ):
             self._log.warning(
                 "A token of another issuer was refused; SSO_ISSUER must equal its iss"
@@ -126,11 +181,3 @@ class Judge:
 def _refusal(reason: str, detail: str) -> TokenInvalid:
     REFUSALS.add(1, {"reason": reason})
     return TokenInvalid(detail)
-
-
-def _is_in_time(exp: object) -> bool:
-    return isinstance(exp, int | float) and exp > time.time()
-
-
-def _strings(value: object) -> list[object]:
-    return value if isinstance(value, list) else [value]

@@ -1,31 +1,30 @@
-"""What a token says of itself, before anybody has vouched for it.
+"""What a JWT says, before anybody has vouched for it.
 
-Nothing of it may make a token acceptable. It may refuse one, and explain a refusal.
+None of it may make a token acceptable. It may be the reason to refuse one, and explain a refusal.
 """
 
 import base64
-import binascii
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from app.utils.sso.resource_server.provider_client import parse_object
+from app.utils.sso.resource_server.strict_json import parse_object
 
 
-class Peek(NamedTuple):
-    """The header and the claims of a JWT, unverified."""
+class Jwt(NamedTuple):
+    """The header and the claims of a JWT (RFC 7519 §3), whether verified or not."""
 
     header: Mapping[str, object]
     claims: Mapping[str, object]
 
 
-def peek(token: str) -> Peek | None:
-    """Return what the token says, if it is a JWT in its compact form (RFC 7519 §3)."""
+def read_unverified_jwt(token: str) -> Jwt | None:
+    """Return what the token says, if it is a JWT in the compact form (RFC 7515 §3.1)."""
     parts = token.split(".")
     if len(parts) != 3:
         return None
     try:
-        return Peek(_decoded(parts[0]), _decoded(parts[1]))
-    except (ValueError, OverflowError, RecursionError, binascii.Error):
+        return Jwt(_decoded(parts[0]), _decoded(parts[1]))
+    except ValueError:
         return None
 
 

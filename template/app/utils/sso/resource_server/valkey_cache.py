@@ -1,8 +1,8 @@
 """The cache that replicas share, in a Valkey or Redis server.
 
-What is kept there is encrypted with the client's own credentials: whoever reads the server learns
-no claims, and whoever writes to it can make no token good. When it does not answer, the provider
-is asked instead.
+Entries are encrypted with the client's own credentials: whoever reads the server learns no claims,
+and whoever writes to it can make no token good. While it does not answer, the provider is asked
+instead.
 """
 
 import asyncio
@@ -24,65 +24,73 @@ from valkey.exceptions import ValkeyError
 
 from app.core.settings import CoreSettings
 from app.utils.sso.introspection_schema import ClaimNames, TokenData
-from app.utils.sso.resource_server.rate_limited_log import SparingLog
-from app.utils.sso.resource_server.token_cache import Entry
+from app.utils.sso.resource_server.clock import Clock
+from app.utils.sso.resource_server.rate_limited_log import RateLimitedLog
+from app.utils.sso.resource_server.token_cache import SharedResponse
 
 logger = logging.getLogger(__name__)
 
-_TIMEOUT_SECONDS = 0.25
 # How long a server that did not answer is left alone.
-_REST_SECONDS = 5
+_SUSPENDED_SECONDS = 5
 _CONNECTIONS = 50
 _NONCE_BYTES = 12
 
 
 class ValkeyCache:
-    """Responses about tokens, where all replicas find them."""
+    """The provider's responses, where all replicas find them."""
 
-    def __init__(self, client: Valkey, settings: CoreSettings) -> None:
+    def __init__(
+        self, client: Valkey, settings: CoreSettings, clock: Clock, timeout_seconds: float
+    ) -> None:
         self._client = client
+        self._clock = clock
+        # For connecting and for asking.
+        self._timeout_seconds = 2 * timeout_seconds
         self._cipher = AESGCM(_encryption_key(settings))
-        self._log = SparingLog(logger)
-        self._rests_until = 0.0
+        self._log = RateLimitedLog(logger, clock)
+        self._suspended_until = 0.0
 
-    async def get(self, key: bytes, names: ClaimNames) -> Entry | None:
-        """Return what a replica has heard, or None where none has, or the server is lost."""
-        if time.monotonic() < self._rests_until:
+    async def get(self, key: bytes, names: ClaimNames) -> SharedResponse | None:
+        """Return a replica's entry, or None where there is none or the server does not answer."""
+        if self._clock.monotonic() < self._suspended_until:
             return None
         try:
-            async with asyncio.timeout(2 * _TIMEOUT_SECONDS):
+            async with asyncio.timeout(self._timeout_seconds):
                 sealed = await self._client.get(_name(key))
         except (ValkeyError, OSError, TimeoutError) as error:
-            self._rest(error)
+            self._suspend(error)
             return None
         return None if sealed is None else self._opened(sealed, key, names)
 
-    async def put(self, key: bytes, entry: Entry, seconds: float) -> None:
-        """Keep an entry for so many seconds, unless the server is lost."""
-        if time.monotonic() < self._rests_until:
+    async def put(self, key: bytes, response: SharedResponse, seconds: float) -> None:
+        """Keep an entry for so many seconds, if the server answers."""
+        if self._clock.monotonic() < self._suspended_until:
             return
         try:
-            async with asyncio.timeout(2 * _TIMEOUT_SECONDS):
+            async with asyncio.timeout(self._timeout_seconds):
                 await self._client.set(
-                    _name(key), self._sealed(entry, key), px=max(1, int(seconds * 1000))
+                    _name(key), self._sealed(response, key), px=max(1, int(seconds * 1000))
                 )
         except (ValkeyError, OSError, TimeoutError) as error:
-            self._rest(error)
+            self._suspend(error)
 
-    def _rest(self, error: Exception) -> None:
-        self._rests_until = time.monotonic() + _REST_SECONDS
+    def _suspend(self, error: Exception) -> None:
+        self._suspended_until = self._clock.monotonic() + _SUSPENDED_SECONDS
         self._log.warning(
             "The token cache does not answer (%s); the provider is asked instead",
             type(error).__name__,
         )
 
-    def _sealed(self, entry: Entry, key: bytes) -> bytes:
-        content = {"given_at": entry.given_at, "token": entry.data.model_dump(exclude_none=True)}
+    def _sealed(self, response: SharedResponse, key: bytes) -> bytes:
+        content = {
+            "given_at": response.checked_at,
+            "token": response.data.model_dump(exclude_none=True),
+        }
         nonce = os.urandom(_NONCE_BYTES)
-        # The key is authenticated along, so that no entry can be moved to another token's place.
+        # The key is authenticated too, so that no entry can be moved to another token's place.
         return nonce + self._cipher.encrypt(nonce, json.dumps(content).encode(), key)
 
-    def _opened(self, sealed: bytes, key: bytes, names: ClaimNames) -> Entry | None:
+    def _opened(self, sealed: bytes, key: bytes, names: ClaimNames) -> SharedResponse | None:
         try:
             nonce, text = sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:]
             content: Mapping[str, object] = json.loads(self._cipher.decrypt(nonce, text, key))
@@ -91,32 +99,34 @@ class ValkeyCache:
                 return None
             data = TokenData.read(members, names)
         except (InvalidTag, ValueError, KeyError, TypeError):
-            # From a release that wrote otherwise, with other credentials, or forged.
+            # It is of a release with another format, of other credentials, or forged.
             self._log.warning("The token cache holds an entry that is not ours; it is not used")
             return None
-        return Entry(data, given_at)
+        return SharedResponse(data, given_at)
 
 
 @asynccontextmanager
-async def open_valkey_cache(settings: CoreSettings) -> AsyncIterator[ValkeyCache]:
+async def open_valkey_cache(
+    settings: CoreSettings, clock: Clock = time, timeout_seconds: float = 0.25
+) -> AsyncIterator[ValkeyCache]:
     """Hold the connections to the server of ``TOKEN_CACHE_URL`` open; none is made before use.
 
     Raises:
-        SystemExit: The URL is not one of a Valkey server, or has an option that there is none of.
+        SystemExit: The URL is not one of a Valkey server, or has an unknown option.
     """
     assert settings.token_cache_url is not None  # noqa: S101 - open_shared_cache() asks first
     try:
         pool = BlockingConnectionPool.from_url(
             settings.token_cache_url.get_secret_value(),
             max_connections=_CONNECTIONS,
-            timeout=_TIMEOUT_SECONDS,
-            socket_timeout=_TIMEOUT_SECONDS,
-            socket_connect_timeout=_TIMEOUT_SECONDS,
+            timeout=timeout_seconds,
+            socket_timeout=timeout_seconds,
+            socket_connect_timeout=timeout_seconds,
             retry=Retry(NoBackoff(), 0),
         )
-        # What is kept is no text, whatever the URL asks for.
+        # Entries are bytes and no text, whatever the URL asks for.
         pool.connection_kwargs["decode_responses"] = False
-        # It connects to nothing yet, and an option of the URL that is none is found out now.
+        # This does not connect yet, and finds an unknown option of the URL now.
         pool.connection_class(**pool.connection_kwargs)
     except (ValueError, TypeError, ValkeyError):
         raise SystemExit(
@@ -126,7 +136,7 @@ async def open_valkey_cache(settings: CoreSettings) -> AsyncIterator[ValkeyCache
         ) from None
     client = Valkey.from_pool(pool)
     try:
-        yield ValkeyCache(client, settings)
+        yield ValkeyCache(client, settings, clock, timeout_seconds)
     finally:
         await client.aclose()
 
@@ -136,7 +146,7 @@ def _name(key: bytes) -> str:
 
 
 def _encryption_key(settings: CoreSettings) -> bytes:
-    """Derive a key from what only this service's replicas know (RFC 5869)."""
+    """Derive a key from what only the replicas of this service know (RFC 5869)."""
     if settings.client_private_key_file is not None:
         secret = settings.client_private_key_file.read_bytes()
     else:

@@ -11,8 +11,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_public_key
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from template_tools.provider.config import ProviderError
-from template_tools.provider.keys import Algorithm
-from template_tools.provider.tokens import Bounded
+from tests.service.provider.keys import Algorithm
 
 ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 _MAX_SECONDS = 300
@@ -39,7 +38,7 @@ class AssertionChecker:
         """Raise ProviderError unless `public_key` is an RSA, P-256 or Ed25519 key in PEM."""
         self._client_id = client_id
         self._key, self._algorithms = _read(public_key)
-        self._spent: Bounded[float] = Bounded()
+        self._spent: set[str] = set()
 
     def check(self, assertion: str, audiences: Collection[str]) -> None:
         """Raise ValueError, with a sentence, unless the assertion proves who the client is now.
@@ -57,7 +56,7 @@ class AssertionChecker:
             raise ValueError("The assertion must expire within five minutes.")
         if found.jti in self._spent:
             raise ValueError("The assertion was used before.")
-        self._spent[found.jti] = found.exp
+        self._spent.add(found.jti)
 
     def clear(self) -> None:
         """Forget which assertions were used."""

@@ -1,19 +1,41 @@
-"""What is remembered of a token, for how long, and who shares it."""
+"""What is cached of a token, for how long, and what concurrent requests share."""
 
 import asyncio
+import gc
+import logging
 import time
+from types import FunctionType, ModuleType
 
 import httpx2
 import pytest
 
 from app.settings import Settings
+from app.utils.sso.errors import TokenInvalid
 from app.utils.sso.introspection_schema import TokenData
-from app.utils.sso.resource_server.introspector import Introspector
-from app.utils.sso.resource_server.provider_client import Reply, fetch
-from app.utils.sso.resource_server.token_cache import INACTIVE, Entry, TokenCache, cache_key
-from template_tools.provider import Faults, RunningProvider
+from app.utils.sso.resource_server.introspector import Introspector, Timeouts
+from app.utils.sso.resource_server.token_cache import TokenCache, cache_key
+from app.utils.sso.resource_server.token_validation import Token, TokenValidator
+from tests.service.provider import Faults, RunningProvider
 from tests.service.sso.assertions import Log, assert_refused, assert_unavailable, get
-from tests.service.sso.conftest import Clock, Open, Serve
+from tests.service.sso.conftest import Clock, Network, Open, Serve
+
+# What leads out of the object that holds it.
+_ELSEWHERE = (type, ModuleType, FunctionType, logging.Logger, httpx2.AsyncBaseTransport)
+
+
+def texts_in(holder: object) -> set[str]:
+    """Return the texts that an object of the service keeps, at any depth."""
+    texts: set[str] = set()
+    seen: set[int] = set()
+    rest: list[object] = [holder]
+    while rest:
+        item = rest.pop()
+        if isinstance(item, str | bytes):
+            texts.add(item if isinstance(item, str) else item.decode("latin-1"))
+        elif id(item) not in seen and not isinstance(item, _ELSEWHERE):
+            seen.add(id(item))
+            rest += gc.get_referents(item)
+    return texts
 
 
 class TestItsTime:
@@ -66,15 +88,6 @@ class TestItsTime:
                 provider.revoke(token)
                 clock.ahead = 0
                 assert_refused(await get(caller, token))
-
-    async def test_another_replicas_clock_may_be_a_little_ahead(
-        self, clock: Clock, settings: Settings
-    ) -> None:
-        memory = TokenCache(settings)
-        for ahead, known in ((4, True), (6, False)):
-            key, data = str(ahead).encode(), TokenData(active=True)
-            memory.keep(key, Entry(data, clock.time() + ahead))
-            assert (memory.fresh(key) is not None) is known
 
     async def test_an_inactive_token_is_remembered_for_ten_seconds(
         self, caller: httpx2.AsyncClient, provider: RunningProvider, clock: Clock
@@ -151,49 +164,83 @@ class TestItsContents:
         async with open_service(settings) as app:
             introspector: Introspector = app.state.introspector
             await introspector.token_data(token, [])
-            content = repr([vars(value) for value in (introspector, introspector._cache)])
-        assert "dev" in content, "the response is there"
-        assert token not in content
+            texts = texts_in(introspector)
+        assert "dev" in texts, "the response is there"
+        assert not [text for text in texts if token in text]
+
+    async def test_nothing_of_an_inactive_one_stands_in_it(
+        self, settings: Settings, open_service: Open, network: Network
+    ) -> None:
+        """Anybody can have that kept, and some providers repeat the token."""
+
+        async def echo(request: httpx2.Request) -> httpx2.Response:
+            if request.method == "GET":
+                return await network.forward(request)
+            said = {"active": False, "token": request.content.decode(), "iss": "canary"}
+            return httpx2.Response(200, json=said)
+
+        network.handler = echo
+        async with open_service(settings) as app:
+            introspector: Introspector = app.state.introspector
+            with pytest.raises(TokenInvalid):
+                await introspector.token_data("unknown-token", [])
+            texts = texts_in(introspector)
+        assert not [text for text in texts if "unknown-token" in text or "canary" in text]
 
 
 class TestItsSize:
-    def test_garbage_cannot_push_out_a_good_token(self, settings: Settings) -> None:
-        cache = TokenCache(settings)
-        cache.keep(b"good", Entry(TokenData(active=True), time.time()))
-        for number in range(10_001):
-            cache.keep(b"%d" % number, Entry(INACTIVE, time.time()))
-            cache.keep_unanswered(b"%d" % number)
+    """These test the cache alone, because filling it with requests takes long."""
 
-        assert cache.fresh(b"good") is not None
-        assert cache.fresh(b"0") is None, "the oldest garbage is forgotten"
-        assert cache.fresh(b"10000") is INACTIVE
+    @pytest.fixture
+    def cache(self, settings: Settings) -> TokenCache:
+        return TokenCache(settings, time)
 
-    def test_it_is_bounded(self, settings: Settings) -> None:
-        cache = TokenCache(settings)
+    @pytest.fixture
+    def active(self, settings: Settings) -> Token:
+        return TokenValidator(settings, time).read(TokenData(active=True), None, time.time())
+
+    @pytest.fixture
+    def inactive(self, settings: Settings) -> Token:
+        return TokenValidator(settings, time).read(TokenData(active=False), None, time.time())
+
+    def test_garbage_cannot_push_out_a_good_token(
+        self, cache: TokenCache, active: Token, inactive: Token
+    ) -> None:
+        cache.put(b"good", active)
         for number in range(10_001):
-            cache.keep(b"%d" % number, Entry(TokenData(active=True), time.time()))
-        assert cache.fresh(b"0") is None
-        assert cache.fresh(b"10000") is not None
+            cache.put(b"%d" % number, inactive)
+            cache.mark_failing(b"%d" % number)
+
+        assert cache.get(b"good") is active
+        assert cache.get(b"0") is None, "the oldest garbage is forgotten"
+        assert cache.get(b"10000") is inactive
+
+    def test_it_is_bounded(self, cache: TokenCache, active: Token) -> None:
+        for number in range(10_001):
+            cache.put(b"%d" % number, active)
+        assert cache.get(b"0") is None
+        assert cache.get(b"10000") is active
 
 
 class Held:
-    """A call of the provider that is neither late nor early: it waits until a test says so."""
+    """Holds calls to the introspection endpoint until the test releases them."""
 
-    def __init__(self) -> None:
+    def __init__(self, network: Network) -> None:
+        self._network = network
         self.asked, self.answer = asyncio.Event(), asyncio.Event()
 
-    async def __call__(self, client: httpx2.AsyncClient, request: httpx2.Request) -> Reply:
-        """Do what ``fetch`` does, in the test's time."""
-        self.asked.set()
-        await self.answer.wait()
-        return await fetch(client, request)
+    async def __call__(self, request: httpx2.Request) -> httpx2.Response:
+        """Forward a request; an introspection waits for ``answer``."""
+        if request.method == "POST":
+            self.asked.set()
+            await self.answer.wait()
+        return await self._network.forward(request)
 
 
 @pytest.fixture
-def held(monkeypatch: pytest.MonkeyPatch) -> Held:
+def held(network: Network) -> Held:
     """What stands between the service and the introspection endpoint."""
-    held = Held()
-    monkeypatch.setattr("app.utils.sso.resource_server.introspection_endpoint.fetch", held)
+    network.handler = held = Held(network)
     return held
 
 
@@ -245,7 +292,7 @@ class TestConcurrentRequests:
     async def test_its_minute_begins_when_the_provider_is_asked(
         self, caller: httpx2.AsyncClient, provider: RunningProvider, clock: Clock, held: Held
     ) -> None:
-        """What it says may be as old as the call, and the token revoked meanwhile."""
+        """The answer may be as old as the call, and the token may be revoked since."""
         token = provider.mint()
         request = asyncio.create_task(get(caller, token))
         await held.asked.wait()
@@ -264,13 +311,11 @@ class TestConcurrentRequests:
         open_service: Open,
         provider: RunningProvider,
         held: Held,
-        monkeypatch: pytest.MonkeyPatch,
         about: str,
     ) -> None:
-        """Nor does the stop wait for the provider."""
-        monkeypatch.setattr("app.utils.sso.resource_server.provider_client._DEADLINE_SECONDS", 600)
-        before = asyncio.all_tasks()
-        async with asyncio.timeout(20), open_service(settings) as app:
+        """Nor does stopping wait for the provider."""
+        before, patient = asyncio.all_tasks(), Timeouts(provider=600, health=600)
+        async with asyncio.timeout(20), open_service(settings, timeouts=patient) as app:
             introspector: Introspector = app.state.introspector
             question = (
                 introspector.health()
@@ -286,7 +331,7 @@ class TestConcurrentRequests:
 
 
 class TestAnOutage:
-    """Serving older responses while the provider is down is opt-in."""
+    """Serving stale responses while the provider is down is opt-in."""
 
     @pytest.fixture
     def lenient(self, settings: Settings) -> Settings:
@@ -347,6 +392,18 @@ class TestAnOutage:
             clock.ahead = 88
             assert (await get(caller, token)).status_code == 200
             clock.ahead = 91
+            assert_unavailable(await get(caller, token))
+
+    async def test_not_one_from_before_the_clock_was_set_back(
+        self, lenient: Settings, serve: Serve, provider: RunningProvider, clock: Clock
+    ) -> None:
+        """Its age is unknown."""
+        token = provider.mint(expires_in=86400)
+        async with serve(lenient) as caller:
+            clock.ahead = 7200
+            assert (await get(caller, token)).status_code == 200
+            provider.faults = Faults(status=503)
+            clock.ahead = 0
             assert_unavailable(await get(caller, token))
 
     async def test_not_where_the_provider_refuses_us(

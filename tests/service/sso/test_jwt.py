@@ -1,4 +1,4 @@
-"""Checking a JWT by its signature (RFC 9068, RFC 8725), alone and before introspection."""
+"""Verifying a JWT by its signature (RFC 9068, RFC 8725), alone and before introspection."""
 
 import asyncio
 import base64
@@ -14,10 +14,9 @@ from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm
 from pydantic import JsonValue
 
 from app.settings import Settings
+from app.utils.sso.resource_server.introspector import Timeouts
 from template_tools.processes import free_port
-from template_tools.provider import Faults, RunningProvider
-from template_tools.provider.faults import Endpoint
-from template_tools.provider.keys import ALGORITHMS
+from tests.service.provider import ALGORITHMS, Endpoint, Faults, RunningProvider
 from tests.service.sso.assertions import (
     Log,
     assert_problem,
@@ -25,7 +24,7 @@ from tests.service.sso.assertions import (
     assert_unavailable,
     get,
 )
-from tests.service.sso.conftest import Clock, Serve
+from tests.service.sso.conftest import Clock, Hanging, Network, Serve
 
 type Key = (
     rsa.RSAPrivateKey
@@ -62,19 +61,19 @@ async def caller(local: Settings, serve: Serve) -> AsyncIterator[httpx2.AsyncCli
 
 
 def claims(provider: RunningProvider, **changes: JsonValue) -> Jwk:
-    """Return the claims of a good token, with changes; None leaves one out."""
+    """Return the claims of a valid token with changes, of which None removes a claim."""
     now = int(time.time())
     usual: Jwk = {"iss": provider.issuer, "sub": "a-1", "aud": "app", "iat": now, "exp": now + 600}
     return {name: value for name, value in (usual | changes).items() if value is not None}
 
 
 def encoded(part: bytes) -> str:
-    """Return a part of a JWT, in its base64 without padding."""
+    """Encode a part of a JWT: base64url without padding."""
     return base64.urlsafe_b64encode(part).rstrip(b"=").decode()
 
 
 def public_jwk(key: Key, **members: JsonValue) -> Jwk:
-    """Return the public half of a key as RFC 7517 writes it."""
+    """Return the public key as a JWK (RFC 7517)."""
     public = key.public_key()
     if isinstance(public, rsa.RSAPublicKey):
         jwk: Jwk = RSAAlgorithm.to_jwk(public, as_dict=True)
@@ -87,7 +86,7 @@ def public_jwk(key: Key, **members: JsonValue) -> Jwk:
 
 
 def publish(provider: RunningProvider, *keys: Jwk, missing: frozenset[str] = frozenset()) -> None:
-    """Let these keys stand before the provider's own, which lack the members named."""
+    """Publish keys before the provider's own, from which the members ``missing`` are removed."""
     provider.faults = Faults(endpoints=_JWKS, extra_keys=[*keys], without_key_members=missing)
 
 
@@ -151,7 +150,7 @@ class TestTheSignature:
     async def test_a_key_says_for_which_algorithm_it_is(
         self, caller: httpx2.AsyncClient, provider: RunningProvider, algorithm: str
     ) -> None:
-        """RFC 7517 §4.4: even where its owner has signed with another one."""
+        """RFC 7517 §4.4: it counts even if the owner of the key used another one."""
         publish(provider, public_jwk(_RSA, kid="its-key", alg="RS256"))
         payload = json.dumps(claims(provider)).encode()
         token = _JWS.encode(payload, _RSA, algorithm, {"kid": "its-key"})
@@ -179,7 +178,7 @@ class TestTheSignature:
     async def test_and_with_no_more_than_a_few(
         self, caller: httpx2.AsyncClient, provider: RunningProvider
     ) -> None:
-        """Each costs a verification, and anybody may send a token without an identifier."""
+        """Each key costs a verification, and anybody can send a token without an identifier."""
         publish(provider, *(public_jwk(_RSA, kid=f"key-{number}") for number in range(8)))
         assert_refused(await get(caller, provider.sign(claims(provider), kid=None)))
         assert (await get(caller, provider.sign(claims(provider)))).status_code == 200
@@ -624,15 +623,12 @@ class TestTheKeys:
         assert (await get(caller, provider.mint(format="jwt"))).status_code == 200
 
     async def test_a_provider_that_hangs_at_the_start_is_a_503_within_one_deadline(
-        self,
-        caller: httpx2.AsyncClient,
-        provider: RunningProvider,
-        monkeypatch: pytest.MonkeyPatch,
+        self, local: Settings, serve: Serve, provider: RunningProvider
     ) -> None:
-        """It is not one for each document, and another one for the keys."""
-        monkeypatch.setattr("app.utils.sso.resource_server.provider_client._DEADLINE_SECONDS", 0.2)
+        """There is one deadline for all documents and the keys together."""
         provider.faults = Faults(endpoints=frozenset({"discovery"}), latency=30)
-        assert_unavailable(await get(caller, provider.mint(format="jwt")))
+        async with serve(local, timeouts=Timeouts(provider=0.2)) as caller:
+            assert_unavailable(await get(caller, provider.mint(format="jwt")))
         assert provider.discovery_calls <= 1
 
     async def test_a_provider_that_cannot_be_reached_is_a_503(
@@ -663,7 +659,7 @@ class TestTheKeys:
     async def test_a_set_that_is_empty_withdraws_them_and_blames_no_token(
         self, caller: httpx2.AsyncClient, provider: RunningProvider, clock: Clock, log: Log
     ) -> None:
-        """Nobody can have signed with no key: a 401 would log everybody out."""
+        """A 401 would log everybody out."""
         assert (await get(caller, provider.mint(format="jwt"))).status_code == 200
         provider.faults = Faults(endpoints=_JWKS, override_claims={"keys": []})
         clock.ahead += 601
@@ -678,32 +674,21 @@ class TestTheKeys:
         assert (await get(caller, provider.mint(format="jwt"))).status_code == 200
 
     async def test_nobody_waits_for_a_provider_that_hangs_while_they_serve(
-        self,
-        local: Settings,
-        serve: Serve,
-        provider: RunningProvider,
-        clock: Clock,
-        monkeypatch: pytest.MonkeyPatch,
+        self, caller: httpx2.AsyncClient, provider: RunningProvider, network: Network, clock: Clock
     ) -> None:
-        """The first request may: it cannot know."""
-        monkeypatch.setattr("app.utils.sso.resource_server.provider_client._DEADLINE_SECONDS", 20)
-        async with serve(local) as caller:
-            assert (await get(caller, provider.mint(format="jwt"))).status_code == 200
-            provider.faults = Faults(endpoints=_JWKS, status=500)
-            clock.ahead += 601
-            assert (await get(caller, provider.mint(format="jwt"))).status_code == 200
+        """Only the first request after the renewal is due may wait."""
+        assert (await get(caller, provider.mint(format="jwt"))).status_code == 200
+        provider.faults = Faults(endpoints=_JWKS, status=500)
+        clock.ahead += 601
+        assert (await get(caller, provider.mint(format="jwt"))).status_code == 200
 
-            provider.faults = Faults(endpoints=_JWKS, latency=30)
-            clock.ahead += 6
-            begin = time.monotonic()
+        network.handler = hanging = Hanging(network, "/jwks")
+        clock.ahead += 6
+        async with asyncio.timeout(15):
             for _ in range(3):
-                assert (await get(caller, provider.mint(format="jwt"))).status_code == 200
-            assert time.monotonic() - begin < 15
-
-            # The request in the background arrives when it likes; the next test must not count it.
-            async with asyncio.timeout(20):
-                while provider.jwks_calls < 3:  # noqa: ASYNC110 - another thread counts
-                    await asyncio.sleep(0.001)
+                token = provider.mint(format="jwt", expires_in=7200)
+                assert (await get(caller, token)).status_code == 200
+            await hanging.asked.wait()
 
     async def test_a_new_one_is_fetched_for_its_first_token(
         self, caller: httpx2.AsyncClient, provider: RunningProvider, clock: Clock
@@ -743,7 +728,7 @@ class TestTheKeys:
     async def test_an_unknown_one_is_a_503_while_they_cannot_be_fetched(
         self, caller: httpx2.AsyncClient, provider: RunningProvider, clock: Clock
     ) -> None:
-        """It may be a new one: a 401 would log its user out."""
+        """The key may be new, and a 401 would log its user out."""
         assert (await get(caller, provider.mint(format="jwt"))).status_code == 200
         provider.faults = Faults(endpoints=_JWKS, status=500)
         provider.rotate_keys()
@@ -752,7 +737,7 @@ class TestTheKeys:
 
 
 class TestBoth:
-    """The signature first, and then the provider, for what was revoked."""
+    """The signature is verified first, and then the provider is asked, for revoked tokens."""
 
     @pytest.fixture
     def local(self, settings: Settings) -> Settings:
@@ -767,7 +752,7 @@ class TestBoth:
     async def test_the_nonce_of_a_login_is_no_reason_to_refuse(
         self, caller: httpx2.AsyncClient, provider: RunningProvider
     ) -> None:
-        """Some providers repeat it in access tokens; here they tell which is which."""
+        """Some providers repeat it in access tokens; here the provider tells them apart."""
         token = provider.mint(format="jwt", nonce="n-0S6_WzA2Mj", scope=None)
         assert "scope" not in jwt.decode(token, options={"verify_signature": False})
         assert (await get(caller, token)).status_code == 200

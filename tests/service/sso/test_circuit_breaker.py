@@ -1,26 +1,47 @@
-"""Whether the provider is asked at all, whose fault a failure is, and what the log says of it."""
+"""When the provider is called at all, who is blamed for a failure, and what is logged."""
 
 import asyncio
+from collections.abc import AsyncIterator
+from urllib.parse import parse_qs
 
 import httpx2
 import pytest
 
 from app.settings import Settings
-from app.utils.sso.errors import ProviderUnavailable
-from app.utils.sso.introspection_schema import TokenData
-from app.utils.sso.resource_server.circuit_breaker import CircuitBreaker, State
-from app.utils.sso.resource_server.introspector import Introspector, ProviderHealth
-from app.utils.sso.resource_server.provider_errors import Throttled, Unreachable
-from template_tools.provider import Faults, RunningProvider
-from template_tools.provider.faults import Endpoint
+from app.utils.sso.resource_server.introspector import Introspector, ProviderHealth, Timeouts
+from app.utils.sso.resource_server.provider_errors import ProviderError
+from tests.service.provider import Endpoint, Faults, RunningProvider
 from tests.service.sso.assertions import Log, assert_refused, assert_unavailable, get
-from tests.service.sso.conftest import Clock, Open, Serve
+from tests.service.sso.conftest import Clock, Network, Open, Serve
+from tests.service.sso.metrics import Recorder
 
 
 async def fail(caller: httpx2.AsyncClient, provider: RunningProvider, times: int) -> None:
-    """Call so often, each time with another token, and get the answer of an outage."""
+    """Call this many times, each with a new token, and expect the answer of an outage."""
     for _ in range(times):
         assert_unavailable(await get(caller, provider.mint()))
+
+
+def token_of(request: httpx2.Request) -> str:
+    """Return the token that the provider is asked about."""
+    return parse_qs(request.content.decode())["token"][0]
+
+
+class Replies(dict[str, "asyncio.Future[httpx2.Response]"]):
+    """The provider's replies about these tokens, which a test gives one by one."""
+
+    def __init__(self, *tokens: str) -> None:
+        super().__init__((token, asyncio.get_running_loop().create_future()) for token in tokens)
+        self.all_asked = asyncio.Event()
+        self._asked: set[str] = set()
+
+    async def __call__(self, request: httpx2.Request) -> httpx2.Response:
+        """Wait for the reply about a token."""
+        token = token_of(request)
+        self._asked.add(token)
+        if self._asked == self.keys():
+            self.all_asked.set()
+        return await self[token]
 
 
 class TestTheBreaker:
@@ -60,7 +81,7 @@ class TestTheBreaker:
         await fail(caller, provider, 5)
         provider.faults = Faults()
         calls = provider.introspection_calls
-        for wait, seconds in ((0, 5), (4, 1)):
+        for wait, seconds in ((0, 5), (3.5, 2), (1, 1)):
             clock.ahead += wait
             response = await get(caller, provider.mint())
             assert_unavailable(response)
@@ -86,7 +107,7 @@ class TestTheBreaker:
     async def test_tokens_that_the_provider_cannot_bear_do_not(
         self, caller: httpx2.AsyncClient, provider: RunningProvider
     ) -> None:
-        """Else anybody could keep everybody out, with one bad token."""
+        """Otherwise one bad token could lock everybody out."""
         for number in range(10):
             provider.faults = Faults(body="html", only_token=f"poison-token-{number}")
             assert_unavailable(await get(caller, f"poison-token-{number}"))
@@ -128,7 +149,7 @@ class TestTheBreaker:
     async def test_a_limited_rate_does_not_close_it(
         self, caller: httpx2.AsyncClient, provider: RunningProvider, clock: Clock
     ) -> None:
-        """The next one who asks is a canary again, and not everybody at once."""
+        """The next call is a canary again, instead of all requests at once."""
         provider.faults = Faults(status=500)
         await fail(caller, provider, 6)
         clock.ahead += 6
@@ -143,80 +164,93 @@ class TestTheBreaker:
 
 
 class TestCallsAtOnce:
-    """By the breaker alone, because what comes first must be certain."""
+    """The test decides when each reply arrives, so that their order is certain."""
 
-    async def test_who_has_waited_for_the_deadline_does_not_wait_for_a_canary_too(self) -> None:
-        """Two deadlines are as long as a request may take at all."""
+    @pytest.fixture
+    async def caller(
+        self, settings: Settings, serve: Serve, provider: RunningProvider
+    ) -> AsyncIterator[httpx2.AsyncClient]:
+        """A client of a service that need not discover the endpoint."""
+        url = f"{provider.issuer}/introspect"
+        async with serve(settings.model_copy(update={"sso_introspection_url": url})) as caller:
+            yield caller
+
+    async def test_who_has_waited_for_the_deadline_does_not_wait_for_a_canary_too(
+        self, caller: httpx2.AsyncClient, network: Network
+    ) -> None:
+        """Two deadlines would exceed the time of a request."""
         asked: list[str] = []
         deadline = asyncio.Event()
 
-        async def ask(token: str) -> TokenData:
-            asked.append(token)
+        async def answer(request: httpx2.Request) -> httpx2.Response:
+            asked.append(token_of(request))
+            if len(asked) == 20:
+                deadline.set()
             await deadline.wait()
-            raise Unreachable("TimeoutError")
+            raise httpx2.ReadTimeout("the end of all patience", request=request)
 
-        breaker = CircuitBreaker(ask, distrustful=False)
-        tokens = [f"token-{number}" for number in range(20)]
-        calls = [asyncio.create_task(breaker.ask(token)) for token in tokens]
-        await asyncio.sleep(0)
-        deadline.set()
-        for failure in await asyncio.gather(*calls, return_exceptions=True):
-            assert isinstance(failure, ProviderUnavailable)
-        assert asked == tokens
+        network.handler = answer
+        tokens = [f"some-token-{number}" for number in range(20)]
+        for response in await asyncio.gather(*(get(caller, token) for token in tokens)):
+            assert_unavailable(response)
+        assert sorted(asked) == sorted(tokens)
 
-    async def test_nobody_can_know_the_canary(self) -> None:
-        """Nor can a cache of the provider's: each is another random text."""
-        asked: list[str] = []
+    async def test_a_late_reply_does_not_shorten_a_hold(
+        self, caller: httpx2.AsyncClient, network: Network
+    ) -> None:
+        replies = Replies("early-token", "later-token")
+        network.handler = replies
+        calls = {token: asyncio.create_task(get(caller, token)) for token in replies}
+        await replies.all_asked.wait()
+        for token, seconds in (("early-token", 60), ("later-token", 1)):
+            headers = {"retry-after": str(seconds)}
+            replies[token].set_result(httpx2.Response(429, headers=headers))
+            assert int((await calls[token]).headers["retry-after"]) == seconds
+        response = await get(caller, "third-token")
+        assert_unavailable(response)
+        assert int(response.headers["retry-after"]) > 50
 
-        async def ask(token: str) -> TokenData:
-            asked.append(token)
-            return TokenData(active=False)
+    async def test_a_late_answer_does_not_end_a_hold(
+        self, caller: httpx2.AsyncClient, network: Network, recorder: Recorder
+    ) -> None:
+        replies = Replies("limited-token", "answered-token")
+        network.handler = replies
+        calls = {token: asyncio.create_task(get(caller, token)) for token in replies}
+        await replies.all_asked.wait()
+        limit = httpx2.Response(429, headers={"retry-after": "60"})
+        replies["limited-token"].set_result(limit)
+        assert_unavailable(await calls["limited-token"])
+        answer = httpx2.Response(200, json={"active": True, "aud": "app"})
+        replies["answered-token"].set_result(answer)
+        assert (await calls["answered-token"]).status_code == 200
+        assert_unavailable(await get(caller, "third-token"))
+        assert recorder["sso.breaker.state"].amounts[-1] == 1
 
-        breaker = CircuitBreaker(ask, distrustful=True)
-        for _ in range(3):
-            await breaker.probe()
-        assert len(set(asked)) == 3
-        assert all(len(canary) >= 32 for canary in asked)
+    async def test_a_late_answer_does_not_give_a_canary_that_fails_four_more_tries(
+        self, caller: httpx2.AsyncClient, network: Network, clock: Clock
+    ) -> None:
+        late = Replies("late-token")
+        calls = 0
 
-    async def test_a_late_reply_does_not_shorten_a_hold(self) -> None:
-        loop = asyncio.get_running_loop()
-        replies = {token: loop.create_future() for token in ("early", "late")}
+        async def answer(request: httpx2.Request) -> httpx2.Response:
+            nonlocal calls
+            calls += 1
+            return await late(request) if token_of(request) in late else httpx2.Response(500)
 
-        async def ask(token: str) -> TokenData:
-            await replies[token]
-            raise AssertionError("no reply is an answer")
+        network.handler = answer
+        early = asyncio.create_task(get(caller, "late-token"))
+        await late.all_asked.wait()
+        for number in range(5):
+            assert_unavailable(await get(caller, f"some-token-{number}"))
+        response = httpx2.Response(200, json={"active": True, "aud": "app"})
+        late["late-token"].set_result(response)
+        assert (await early).status_code == 200
 
-        breaker = CircuitBreaker(ask, distrustful=False)
-        calls = {token: asyncio.create_task(breaker.ask(token)) for token in replies}
-        await asyncio.sleep(0)
-        for token, seconds in (("early", 60), ("late", 1)):
-            replies[token].set_exception(Throttled(seconds))
-            with pytest.raises(ProviderUnavailable):
-                await calls[token]
-        with pytest.raises(ProviderUnavailable) as caught:
-            await breaker.ask("next")
-        assert int(caught.value.headers["Retry-After"]) > 50
-
-    async def test_a_late_answer_does_not_end_a_hold(self) -> None:
-        loop = asyncio.get_running_loop()
-        replies: dict[str, asyncio.Future[TokenData]] = {
-            token: loop.create_future() for token in ("limited", "answered")
-        }
-
-        async def ask(token: str) -> TokenData:
-            return await replies[token]
-
-        breaker = CircuitBreaker(ask, distrustful=False)
-        calls = {token: asyncio.create_task(breaker.ask(token)) for token in replies}
-        await asyncio.sleep(0)
-        replies["limited"].set_exception(Throttled(60))
-        with pytest.raises(ProviderUnavailable):
-            await calls["limited"]
-        replies["answered"].set_result(TokenData(active=True))
-        assert (await calls["answered"]).active
-        assert breaker.state is State.THROTTLED
-        with pytest.raises(ProviderUnavailable):
-            await breaker.ask("next")
+        clock.ahead += 6
+        calls = 0
+        for number in range(5):
+            assert_unavailable(await get(caller, f"other-token-{number}"))
+        assert calls == 1
 
 
 class TestTheLog:
@@ -239,7 +273,7 @@ class TestTheLog:
     async def test_its_last_line_is_how_the_provider_is(
         self, caller: httpx2.AsyncClient, provider: RunningProvider, clock: Clock, log: Log
     ) -> None:
-        """A second outage within the minute is held back, and then told all the same."""
+        """The line of a second outage within the minute is delayed, but not lost."""
         for faults in (Faults(status=500), Faults(), Faults(status=500)):
             provider.faults = faults
             await get(caller, provider.mint())
@@ -259,12 +293,10 @@ class TestTheDeadline:
         settings: Settings,
         serve: Serve,
         provider: RunningProvider,
-        monkeypatch: pytest.MonkeyPatch,
     ) -> None:
-        """Discovery is one look-up: those who wait for it do not queue up for one each."""
-        monkeypatch.setattr("app.utils.sso.resource_server.provider_client._DEADLINE_SECONDS", 0.1)
+        """All of them share one look-up, instead of waiting for one each in turn."""
         provider.faults = Faults(endpoints=frozenset({"discovery"}), latency=30)
-        async with serve(settings) as caller:
+        async with serve(settings, timeouts=Timeouts(provider=0.1)) as caller:
             for response in await asyncio.gather(
                 *(get(caller, provider.mint()) for _ in range(20))
             ):
@@ -272,16 +304,13 @@ class TestTheDeadline:
         assert provider.discovery_calls <= 1
 
     async def test_it_is_one_for_discovery_and_the_call_together(
-        self,
-        caller: httpx2.AsyncClient,
-        provider: RunningProvider,
-        monkeypatch: pytest.MonkeyPatch,
+        self, settings: Settings, serve: Serve, provider: RunningProvider
     ) -> None:
-        """Each of them is within it, and both are not."""
-        monkeypatch.setattr("app.utils.sso.resource_server.provider_client._DEADLINE_SECONDS", 1)
+        """Each of them would be in time, but not both."""
         slow: frozenset[Endpoint] = frozenset({"discovery", "introspection"})
         provider.faults = Faults(endpoints=slow, latency=0.7)
-        assert_unavailable(await get(caller, provider.mint()))
+        async with serve(settings, timeouts=Timeouts(provider=1)) as caller:
+            assert_unavailable(await get(caller, provider.mint()))
 
 
 class TestHealth:
@@ -368,7 +397,7 @@ class TestHealth:
             await introspector.token_data(provider.mint(), [])
             provider.faults = Faults(status=500)
             for _ in range(5):
-                with pytest.raises(ProviderUnavailable):
+                with pytest.raises(ProviderError):
                     await introspector.token_data(provider.mint(), [])
             assert await introspector.health() is ProviderHealth.UNAVAILABLE
 
@@ -377,14 +406,11 @@ class TestHealth:
         settings: Settings,
         open_service: Open,
         provider: RunningProvider,
-        monkeypatch: pytest.MonkeyPatch,
     ) -> None:
-        """A valid token would be refused, as if the provider had never signed it."""
-        monkeypatch.setattr(
-            "app.utils.sso.resource_server.introspector._HEALTH_DEADLINE_SECONDS", 0.02
-        )
+        """Otherwise a valid token would be refused as if it were forged."""
         provider.faults = Faults(endpoints=frozenset({"jwks"}), latency=0.1)
-        async with open_service(settings.model_copy(update={"sso_mode": "jwt"})) as app:
+        local = settings.model_copy(update={"sso_mode": "jwt"})
+        async with open_service(local, timeouts=Timeouts(health=0.02)) as app:
             introspector: Introspector = app.state.introspector
             assert await introspector.health() is ProviderHealth.UNAVAILABLE
             assert (await introspector.token_data(provider.mint(format="jwt"), [])).active
@@ -392,7 +418,7 @@ class TestHealth:
 
 
 class TestProduction:
-    """There, the endpoint is configured: the provider of these tests has no TLS to discover."""
+    """The endpoint is configured, because the provider of the tests has no TLS."""
 
     @pytest.fixture
     def production(self, settings: Settings, provider: RunningProvider) -> Settings:
@@ -434,6 +460,29 @@ class TestProduction:
                 assert (await get(caller, provider.mint())).status_code == 200
                 assert provider.introspection_calls == calls
             assert_refused(await get(caller, "invented-token"))
+
+    async def test_nobody_can_know_the_canary(
+        self,
+        production: Settings,
+        open_service: Open,
+        network: Network,
+        clock: Clock,
+    ) -> None:
+        """Each is a new random text, so that no cache of the provider's can answer it either."""
+        canaries: list[str] = []
+
+        async def answer(request: httpx2.Request) -> httpx2.Response:
+            canaries.append(token_of(request))
+            return httpx2.Response(200, json={"active": False})
+
+        network.handler = answer
+        async with open_service(production) as app:
+            introspector: Introspector = app.state.introspector
+            for _ in range(3):
+                assert await introspector.health() is ProviderHealth.OK
+                clock.ahead += 31
+        assert len(set(canaries)) == 3
+        assert all(len(canary) >= 32 for canary in canaries)
 
     async def test_elsewhere_a_mock_is_welcome(
         self, caller: httpx2.AsyncClient, provider: RunningProvider

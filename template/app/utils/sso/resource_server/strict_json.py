@@ -1,0 +1,51 @@
+"""Reading JSON that others send, in the one way in which every parser would read it."""
+
+import json
+import math
+from typing import NoReturn
+
+
+def parse_object(body: bytes) -> dict[str, object]:
+    """Return the JSON object in ``body``.
+
+    Raises:
+        ValueError: It is not an object, or one that parsers disagree about: with a duplicate
+            member (which ``active`` counts?), an infinity or a NaN; or it holds text that neither
+            UTF-8 nor the database can carry.
+    """
+    try:
+        document = json.loads(
+            # Its own guess may be UTF-16, which RFC 8259 §8.1 rules out; a byte order mark is
+            # harmless.
+            body.decode("utf-8-sig"),
+            object_pairs_hook=_unique_members,
+            parse_constant=_no_constant,
+            parse_float=_finite,
+        )
+        # A lone surrogate makes encode() raise, and a NUL is written as its escape.
+        encoded = json.dumps(document, ensure_ascii=False).encode()
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+    if not isinstance(document, dict):
+        raise ValueError("not an object")
+    if b"\\u0000" in encoded:
+        raise ValueError("a NUL")
+    return document
+
+
+def _unique_members(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    members = dict(pairs)
+    if len(members) != len(pairs):
+        raise ValueError("a member occurs twice")
+    return members
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if math.isinf(number):
+        raise ValueError("a number that no float can hold")
+    return number
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not JSON")

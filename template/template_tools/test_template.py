@@ -1,0 +1,122 @@
+"""Run the template's own tests against this project as it is, in a copy of it.
+
+Projects do not contain these tests: they are in the template's repository, in ``tests/service``.
+Those of the release that the project is based on are fetched from the address that Copier has
+recorded. They show what an edit of the template's files, or another version of a dependency,
+breaks.
+"""
+
+import ast
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
+
+from template_tools.configuration import PROJECT_ROOT
+
+_TESTS = Path("tests", "service")
+_NOT_COPIED = (".*_cache", ".dev", ".env", ".git", ".venv", "__pycache__")
+_SECONDS = 120
+_NO_TESTS = """\
+test-template: the tests cannot be fetched ({reason}); .copier-answers.yml names their repository \
+and the release, as _src_path and _commit."""
+
+
+def main(root: Path = PROJECT_ROOT) -> int:
+    """Say in one line what failed; return 1 if anything did, 2 if the tests cannot be fetched."""
+    # The same folder each time, so that its test database is created once.
+    copy, log = root / ".dev" / "test-template", root / ".dev" / "test-template.log"
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            release = fetch_tests(root, Path(folder))
+            lay_over(root, copy, Path(folder) / _TESTS)
+    except (OSError, KeyError, subprocess.SubprocessError) as error:
+        print(_NO_TESTS.format(reason=_reason(error)), file=sys.stderr)
+        return 2
+    left_out = dict(tests_that_cannot_run(copy))
+    for path, needed in left_out.items():
+        print(f"test-template: {path} is skipped, because there is no {needed}")
+    print(f"test-template: running the tests of {release}", flush=True)
+    command = [sys.executable, "-m", "pytest", str(_TESTS), "--tb=short", "--quiet", "-rfE"]
+    command += [f"--ignore={path}" for path in left_out]
+    with log.open("w", encoding="utf-8") as stream:
+        done = subprocess.run(
+            command, cwd=copy, stdout=stream, stderr=subprocess.STDOUT, check=False
+        )
+    print(f"test-template: {summary(log.read_text('utf-8'))}; log: {log.relative_to(root)}")
+    return 1 if done.returncode else 0
+
+
+def fetch_tests(root: Path, target: Path) -> str:
+    """Clone the template's repository, check out its tests, and return the project's release."""
+    answers = (root / ".copier-answers.yml").read_text("utf-8")
+    recorded = dict(re.findall(r"^(_commit|_src_path): (.+)$", answers, re.MULTILINE))
+    release, address = (recorded[name].strip("'\"") for name in ("_commit", "_src_path"))
+    address = re.sub(r"^gh:/?", "https://github.com/", address)
+    address = re.sub(r"^gl:/?", "https://gitlab.com/", address).removeprefix("git+")
+    # Between two releases, Copier records the last one, the distance from it, and the commit.
+    commit = re.sub(r"^.+-\d+-g([0-9a-f]{4,})$", r"\1", release)
+    _git("clone", "--quiet", "--no-checkout", "--filter=blob:none", "--", address, str(target))
+    _git("-C", str(target), "checkout", "--quiet", commit, "--", _TESTS.as_posix())
+    return release
+
+
+def _git(*arguments: str) -> None:
+    command = ["git", *arguments]
+    # A password prompt would wait for an answer that a workflow cannot give.
+    environment = os.environ | {"GIT_TERMINAL_PROMPT": "0", "GIT_ASKPASS": "true"}
+    subprocess.run(
+        command, env=environment, capture_output=True, check=True, text=True, timeout=_SECONDS
+    )
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, subprocess.CalledProcessError):
+        return (error.stderr.strip().splitlines() or ["git failed"])[-1]
+    return f"there is no {error}" if isinstance(error, KeyError) else str(error)
+
+
+def lay_over(root: Path, copy: Path, tests: Path) -> None:
+    """Copy the project as it is, uncommitted changes included, and add the tests to the copy."""
+    for path in copy.iterdir() if copy.exists() else ():
+        if path.name != ".dev":
+            shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+    ignored = shutil.ignore_patterns(*_NOT_COPIED)
+    shutil.copytree(root, copy, symlinks=True, ignore=ignored, dirs_exist_ok=True)
+    shutil.copytree(tests, copy / _TESTS, dirs_exist_ok=True)
+
+
+def tests_that_cannot_run(copy: Path) -> Iterator[tuple[str, str]]:
+    """Yield each test module that imports what the project's answers leave out, and what it is."""
+    for path in sorted((copy / _TESTS).rglob("test_*.py")):
+        for node in ast.parse(path.read_bytes()).body:
+            names = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            names += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            for name in names:
+                if not _is_there(name, copy):
+                    yield path.relative_to(copy).as_posix(), name
+
+
+def _is_there(module: str, project: Path) -> bool:
+    top, *rest = module.split(".")
+    if not (project / top).is_dir():
+        return find_spec(top) is not None
+    path = project.joinpath(top, *rest)
+    return path.is_dir() or path.with_suffix(".py").is_file()
+
+
+def summary(log: str) -> str:
+    """Return in one line what pytest has printed: how many tests passed, and which failed."""
+    failed = re.findall(r"^(?:FAILED|ERROR) (\S+)", log, re.MULTILINE)
+    last = (log.strip().splitlines() or ["pytest printed nothing"])[-1].strip("= ")
+    more = f" and {len(failed) - 3} more" if len(failed) > 3 else ""
+    return f"{last}: {', '.join(failed[:3])}{more}" if failed else last
+
+
+if __name__ == "__main__":
+    sys.exit(main())
