@@ -8,11 +8,8 @@ from typing import Annotated
 import httpx2
 import pytest
 from fastapi import APIRouter, Depends, FastAPI, Security
-from fastapi.dependencies.models import Dependant
 from fastapi.dependencies.utils import get_dependant
-from fastapi.routing import APIRoute, iter_route_contexts
 
-from app.core.openapi import PUBLIC
 from app.core.project import TITLE, VERSION
 from app.database.session import Database, open_database
 from app.main import create_app
@@ -155,56 +152,6 @@ async def test_a_protected_route_shows_both_ways_to_come_by_a_token_with_its_sco
 
 def test_nothing_of_the_description_is_resolved_at_each_request() -> None:
     assert get_dependant(path="/", call=introspect_token).dependencies == []
-
-
-async def test_every_route_asks_for_a_token_or_says_that_it_is_public(settings: Settings) -> None:
-    """Say so with `openapi_extra=PUBLIC` of app/core/openapi.py."""
-    assert unmarked(create_app(settings)) == []
-
-
-async def test_a_route_that_the_description_does_not_show_is_no_exception(
-    settings: Settings,
-) -> None:
-    app, included = create_app(settings), APIRouter()
-
-    @included.get("/hidden/{key}", include_in_schema=False)
-    async def hidden(key: int) -> None: ...
-
-    @included.get("/public", include_in_schema=False, openapi_extra=PUBLIC)
-    async def public() -> None: ...
-
-    @included.get("/protected", include_in_schema=False)
-    async def protected(_token: CurrentToken) -> None: ...
-
-    app.include_router(included, prefix="/v0")
-    assert unmarked(app) == ["GET /v0/hidden/{key}"]
-
-
-def unmarked(app: FastAPI) -> list[str]:
-    """Return the routes that neither ask for a token nor say that they are public."""
-    operations = {
-        (method.upper(), path): operation
-        for path, methods in app.openapi()["paths"].items()
-        for method, operation in methods.items()
-    }
-    found = [key for key, operation in operations.items() if "security" not in operation]
-    for route in iter_route_contexts(app.routes):
-        if not isinstance(route.original_route, APIRoute) or route.include_in_schema:
-            continue
-        is_marked = "security" in (route.openapi_extra or {})
-        if not is_marked and not asks_for_token(route.dependant):
-            found += [(method, route.path_format or "") for method in route.methods or ()]
-    # What HEAD tells, the GET of the same path tells too.
-    return [
-        f"{method} {path}"
-        for method, path in found
-        if method != "HEAD" or ("GET", path) not in operations
-    ]
-
-
-def asks_for_token(dependant: Dependant) -> bool:
-    """Whether a route, or what it depends on, asks for a token."""
-    return dependant.call is introspect_token or any(map(asks_for_token, dependant.dependencies))
 
 
 async def test_what_a_route_declares_itself_stays_in_the_description(settings: Settings) -> None:

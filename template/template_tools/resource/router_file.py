@@ -1,6 +1,7 @@
 """The lines of a resource in ``app/api/v1/router.py``, among those of the team."""
 
 import ast
+import re
 import shutil
 from io import StringIO
 from pathlib import Path
@@ -54,15 +55,12 @@ def replace(root: Path, text: str) -> None:
 
 def _insert(names: Names, text: str, tree: ast.Module, root: Path) -> str:
     importing, including = lines(names)
-    routers = [node for node in tree.body if _assigns_router(node) or _includes(node)]
+    routers = [node for node in tree.body if _is_made(node) or _includes(node)]
     # An import below the first of them would come too late.
     first = min(map(_end, routers), default=0)
-    imports = [
-        node
-        for node in tree.body
-        if isinstance(node, ast.Import | ast.ImportFrom) and _end(node) <= first
-    ]
-    if not imports or not any(map(_assigns_router, routers)):
+    above = [node for node in tree.body if _end(node) <= first]
+    imports = [node for node in above if isinstance(node, ast.Import | ast.ImportFrom)]
+    if not imports or not any(map(_is_made, routers)):
         raise ResourceError(
             f'{PATH} has no line like "router = APIRouter()" to add to. Add these two to it by '
             f"hand, and run the command again:\n\n{importing}\n{including}"
@@ -93,22 +91,12 @@ def _check_is_free(names: Names, tree: ast.Module) -> None:
             )
 
 
-def _assigns_router(node: ast.stmt) -> bool:
-    match node:
-        case ast.Assign(targets=[ast.Name(id="router")], value=ast.Call()):
-            return True
-        case ast.AnnAssign(target=ast.Name(id="router"), value=ast.Call()):
-            return True
-    return False
+def _is_made(node: ast.stmt) -> bool:
+    return re.match(r"router(?:: \S+)? = [\w.]+\(", ast.unparse(node)) is not None
 
 
 def _includes(node: ast.stmt) -> bool:
-    match node:
-        case ast.Expr(
-            value=ast.Call(func=ast.Attribute(value=ast.Name(id="router"), attr="include_router"))
-        ):
-            return True
-    return False
+    return ast.unparse(node).startswith("router.include_router(")
 
 
 def _end(node: ast.stmt) -> int:

@@ -198,6 +198,7 @@ class TestAReplica:
             await forwarder.close()
             for _ in range(3):
                 assert (await client.get("/")).json() == []
+                await replicated.replica.check()
             assert caplog.text.count("Reads go to the primary") == 1
 
             await forwarder.open()

@@ -74,6 +74,7 @@ async def test_a_commit_that_fails_is_never_answered_with_success(database: Data
         assert (await session.exec(select(Note))).first() is None
 
 
+@pytest.mark.committed
 async def test_rows_stay_readable_after_the_commit(database: Database) -> None:
     async with database.sessionmaker.begin() as session:
         note = _note()

@@ -226,6 +226,9 @@ async def test_an_endpoint_that_is_not_there_any_more_is_looked_up_again(
         provider.faults = Faults()
         clock.ahead += 31
         assert (await get(caller, provider.mint())).status_code == 200
+        calls = provider.discovery_calls
+        assert (await get(caller, provider.mint())).status_code == 200
+        assert provider.discovery_calls == calls, "and not again at every request"
 
 
 async def test_keys_that_are_not_there_any_more_are_looked_for_again(
