@@ -85,4 +85,4 @@ def test_the_packages_say_whose_they_are(projects: Projects) -> None:
         "template_tools": "The template's",
     }.items():
         text = Path(folder / package / "__init__.py").read_text("utf-8")
-        assert text.startswith(f'"""{owner}:'), package
+        assert text.startswith(f'"""{owner}'), package
