@@ -178,7 +178,7 @@ def problem_from_database_error(error: Exception) -> Problem | None:
     if isinstance(error, StaleDataError):
         return Conflict("The resource has been changed by another request; read it again.")
     if isinstance(error, PoolTimeoutError):
-        return DatabaseUnavailable("every connection of the pool is in use")
+        return DatabaseUnavailable("all connections of the pool are in use")
     if isinstance(error, TimeoutError):
         # asyncpg's own timeout: the server did not cancel the statement at its statement_timeout.
         return GatewayTimeout("The database took too long.")

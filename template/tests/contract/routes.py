@@ -1,4 +1,4 @@
-"""Every way into the service, whether or not the API's description shows it."""
+"""Every operation of the service, whether or not the API's description shows it."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -19,17 +19,17 @@ _EXAMPLES = {"int": "1", "float": "1.5"}
 
 
 @dataclass(frozen=True, slots=True)
-class Entrance:
+class Operation:
     """A method of a path, a WebSocket, or a mounted application.
 
     Args:
         method: ``GET``, ``WEBSOCKET`` or ``MOUNT``, for example.
         path: Such as ``/api/v1/user/{user_id:uuid}``.
         host: The host that it is served for, if not for any.
-        scopes: What ``introspect_token`` requires; None where the route does not depend on it.
+        scopes: What ``introspect_token`` requires; None if the route does not depend on it.
         has_own_scheme: Whether it depends on another security scheme, such as an API key.
-        is_public: Whether it says that anybody may call it.
-        is_api: Whether FastAPI knows what it depends on, and what it needs.
+        is_public: Whether it is declared public.
+        is_api: Whether it is a route of FastAPI, whose dependencies are known.
     """
 
     method: str
@@ -41,12 +41,12 @@ class Entrance:
     is_api: bool
 
     def __str__(self) -> str:
-        """Return the line by which a developer finds it."""
+        """Return the method and the path."""
         return f"{self.method} {self.path}"
 
     @property
     def is_marked(self) -> bool:
-        """Whether somebody has decided who may call it."""
+        """Whether it requires credentials or is declared public."""
         return self.scopes is not None or self.has_own_scheme or self.is_public
 
     @property
@@ -60,10 +60,10 @@ class Entrance:
         return re.sub(r"\{\w+(?::(\w+))?\}", lambda it: _EXAMPLES.get(it[1], _UUID), self.encoded)
 
 
-def entrances(app: FastAPI) -> list[Entrance]:
-    """Return them all but the pages of the API's description, which a setting switches off."""
+def operations(app: FastAPI) -> list[Operation]:
+    """Return all of them but the documentation pages, which a setting switches off."""
     pages = {app.openapi_url, app.docs_url, app.redoc_url, app.swagger_ui_oauth2_redirect_url}
-    found = [it for it in _entrances(app.routes, "", None) if it.is_api or it.path not in pages]
+    found = [it for it in _operations(app.routes, "", None) if it.is_api or it.path not in pages]
     # A HEAD tells no more than the GET of the same path.
     public = {it.path for it in found if it.is_public}
     return [it for it in found if it.method != "HEAD" or it.path not in public]
@@ -71,36 +71,36 @@ def entrances(app: FastAPI) -> list[Entrance]:
 
 def all_scopes(app: FastAPI) -> str:
     """Return the scope of a caller who may do everything."""
-    return " ".join(sorted({scope for it in entrances(app) for scope in it.scopes or ()}))
+    return " ".join(sorted({scope for it in operations(app) for scope in it.scopes or ()}))
 
 
-def _entrances(routes: Sequence[BaseRoute], prefix: str, host: str | None) -> Iterator[Entrance]:
+def _operations(routes: Sequence[BaseRoute], prefix: str, host: str | None) -> Iterator[Operation]:
     for route in iter_route_contexts(routes):
         path = prefix + (route.path or "")
         match route.original_route:
             case Mount(app=StaticFiles()):
-                # Files that are mounted are meant for everybody.
+                # Static files are public.
                 continue
             case Mount(routes=[_, *_] as mounted):
-                yield from _entrances(mounted, path, host)
+                yield from _operations(mounted, path, host)
             case Host(host=served, routes=[_, *_] as mounted):
-                yield from _entrances(mounted, prefix, served)
+                yield from _operations(mounted, prefix, served)
             case Mount() | Host():
-                yield _entrance(route, "MOUNT", f"{path}/", host)
+                yield _operation(route, "MOUNT", f"{path}/", host)
             case WebSocketRoute():
-                yield _entrance(route, "WEBSOCKET", path, host)
+                yield _operation(route, "WEBSOCKET", path, host)
             case _:
                 for method in sorted(route.methods or ()):
-                    yield _entrance(route, method, path, host)
+                    yield _operation(route, method, path, host)
 
 
-def _entrance(route: RouteContext, method: str, path: str, host: str | None) -> Entrance:
+def _operation(route: RouteContext, method: str, path: str, host: str | None) -> Operation:
     dependant: Dependant | None = getattr(route, "dependant", None)
     parts = [] if dependant is None else list(_flattened(dependant))
     checks = [part for part in parts if part.call is introspect_token]
     scopes = {scope for part in checks for scope in _scopes(part)}
     extra = getattr(route, "openapi_extra", None) or {}
-    return Entrance(
+    return Operation(
         method,
         path,
         host,

@@ -1,4 +1,4 @@
-"""Nobody gets into the service by a route that somebody has forgotten to protect."""
+"""Every route requires a token, or is declared public."""
 
 from collections.abc import Iterable
 from http import HTTPStatus
@@ -11,41 +11,40 @@ from starlette.types import Message
 from template_tools.provider import Faults, RunningProvider
 from template_tools.pytest_plugin import Bearer
 from tests.contract.probes import ANY_STATE, Answer, Probe, send
-from tests.contract.routes import Entrance, all_scopes, entrances
+from tests.contract.routes import Operation, all_scopes, operations
 
 pytestmark = pytest.mark.usefixtures("client")
 
 UNMARKED = """\
-These routes neither ask for a token nor say that anybody may call them:
+These routes neither require a token nor are declared public:
 
   {routes}
 
-Give each a dependency on the token, such as `_token: CurrentToken` (CurrentToken stands in
-app/utils/sso/introspection.py), or say that it is public: `@router.get("/status",
-openapi_extra=PUBLIC)` (PUBLIC stands in app/core/openapi.py). A WebSocket, a mount and a route of
-Starlette are public by a name that begins with "public:", as in `app.mount("/metrics", metrics,
-name="public:metrics")`.
+Add a dependency on the token, such as `_token: CurrentToken` (from app/utils/sso/introspection.py),
+or declare the route public: `@router.get("/status", openapi_extra=PUBLIC)` (from
+app/core/openapi.py). A WebSocket, a mount or a plain route of Starlette is declared public by a
+name that begins with "public:", such as `app.mount("/metrics", metrics, name="public:metrics")`.
 """
 WRONG = """\
-The token must be checked before anything else is refused or done; put it first among a route's
-dependencies, or into `dependencies=[...]` of its router:
+These routes do not check the token before everything else. Make it the first of the route's
+dependencies, or one of `dependencies=[...]` of its router.
 
   {faults}
 """
 
 
-async def call(app: FastAPI, entrance: Entrance, headers: dict[str, str]) -> Answer:
-    """Send a request without a body: what a route needs is asked for after the token."""
-    host = {} if entrance.host is None else {"Host": entrance.host}
-    if entrance.method == "WEBSOCKET":
-        return await handshake(app, entrance.example, headers)
-    method = "GET" if entrance.method == "MOUNT" else entrance.method
-    probe = Probe("", method, entrance.example, frozenset(), headers=(ANY_STATE,))
+async def call(app: FastAPI, operation: Operation, headers: dict[str, str]) -> Answer:
+    """Send a request without a body, which no route looks at before the token."""
+    host = {} if operation.host is None else {"Host": operation.host}
+    if operation.method == "WEBSOCKET":
+        return await handshake(app, operation.example, headers)
+    method = "GET" if operation.method == "MOUNT" else operation.method
+    probe = Probe("", method, operation.example, frozenset(), headers=(ANY_STATE,))
     return await send(app, probe, headers | host)
 
 
 async def handshake(app: FastAPI, path: str, headers: dict[str, str]) -> Answer:
-    """Ask for a WebSocket, and return what refuses it; 101 where it is accepted."""
+    """Open a WebSocket; return the response that denies it, or a 101 if it is accepted."""
     sent: list[Message] = []
 
     async def receive() -> Message:
@@ -71,38 +70,38 @@ async def handshake(app: FastAPI, path: str, headers: dict[str, str]) -> Answer:
     return Answer(sent[0]["status"], received, sent[1]["body"])
 
 
-def faults(entrance: Entrance, answer: Answer, *statuses: int) -> Iterable[str]:
-    """Say what is wrong with an answer that should be one of these errors."""
+def faults(operation: Operation, answer: Answer, *statuses: int) -> Iterable[str]:
+    """Say what is wrong with a response that should have one of these statuses."""
     if answer.status not in statuses:
-        yield f"{entrance}: {answer.status} instead of {statuses[0]}"
+        yield f"{operation}: {answer.status} instead of {statuses[0]}"
         return
-    if entrance.method != "HEAD":
-        yield from (f"{entrance}: {fault}" for fault in answer.faults_of_problem())
+    if operation.method != "HEAD":
+        yield from (f"{operation}: {fault}" for fault in answer.faults_of_problem())
     if answer.status == HTTPStatus.UNAUTHORIZED and "www-authenticate" not in answer.headers:
-        yield f"{entrance}: no WWW-Authenticate"
+        yield f"{operation}: no WWW-Authenticate"
     if answer.status == HTTPStatus.SERVICE_UNAVAILABLE and "retry-after" not in answer.headers:
-        yield f"{entrance}: no Retry-After"
+        yield f"{operation}: no Retry-After"
 
 
 async def test_every_route_asks_for_a_token_or_says_that_it_is_public(
     application: FastAPI,
 ) -> None:
     unmarked = [
-        str(entrance)
-        for entrance in entrances(application)
-        if not entrance.is_marked
-        # What FastAPI knows nothing about may ask for a token by itself.
-        and (entrance.is_api or (await call(application, entrance, {})).status != 401)
+        str(operation)
+        for operation in operations(application)
+        if not operation.is_marked
+        # An application that is not FastAPI's may check the token by itself.
+        and (operation.is_api or (await call(application, operation, {})).status != 401)
     ]
     assert not unmarked, UNMARKED.format(routes="\n  ".join(unmarked))
 
 
 async def test_nothing_is_done_for_a_caller_without_credentials(application: FastAPI) -> None:
     found = [
-        f"{entrance}: {status} instead of 401"
-        for entrance in entrances(application)
-        if entrance.has_own_scheme
-        and (status := (await call(application, entrance, {})).status) not in {401, 403}
+        f"{operation}: {status} instead of 401"
+        for operation in operations(application)
+        if operation.has_own_scheme
+        and (status := (await call(application, operation, {})).status) not in {401, 403}
     ]
     assert not found, WRONG.format(faults="\n  ".join(found))
 
@@ -113,9 +112,9 @@ async def test_a_caller_without_a_good_token_is_told_to_get_one(
 ) -> None:
     found = [
         fault
-        for entrance in entrances(application)
-        if entrance.scopes is not None
-        for fault in faults(entrance, await call(application, entrance, headers), 401)
+        for operation in operations(application)
+        if operation.scopes is not None
+        for fault in faults(operation, await call(application, operation, headers), 401)
     ]
     assert not found, WRONG.format(faults="\n  ".join(found))
 
@@ -123,11 +122,11 @@ async def test_a_caller_without_a_good_token_is_told_to_get_one(
 async def test_a_caller_without_the_scope_is_refused(application: FastAPI, bearer: Bearer) -> None:
     found = [
         fault
-        for entrance in entrances(application)
-        if entrance.scopes
-        # A route that also wants a recent login may say that first.
+        for operation in operations(application)
+        if operation.scopes
+        # A route that also requires a recent login may answer 401 first.
         for fault in faults(
-            entrance, await call(application, entrance, bearer(scope="unknown")), 403, 401
+            operation, await call(application, operation, bearer(scope="unknown")), 403, 401
         )
     ]
     assert not found, WRONG.format(faults="\n  ".join(found))
@@ -136,8 +135,8 @@ async def test_a_caller_without_the_scope_is_refused(application: FastAPI, beare
 async def test_an_outage_of_the_provider_is_never_blamed_on_the_caller(
     application: FastAPI, bearer: Bearer, provider: RunningProvider
 ) -> None:
-    """A 401 would log everybody out; a 503 says that the request can be repeated."""
-    marked = [entrance for entrance in entrances(application) if entrance.scopes is not None]
+    """A 401 would log every user out; a 503 says that the request can be repeated."""
+    marked = [operation for operation in operations(application) if operation.scopes is not None]
     headers = bearer(scope=all_scopes(application))
     provider.faults = Faults(
         endpoints=frozenset({"introspection", "discovery", "jwks"}), status=503
@@ -145,8 +144,8 @@ async def test_an_outage_of_the_provider_is_never_blamed_on_the_caller(
 
     found = [
         fault
-        for entrance in marked
-        for fault in faults(entrance, await call(application, entrance, headers), 503)
+        for operation in marked
+        for fault in faults(operation, await call(application, operation, headers), 503)
     ]
 
     assert not found, WRONG.format(faults="\n  ".join(found))

@@ -1,4 +1,4 @@
-"""How the service answers what it has no route for, and what happens to a request that fails."""
+"""Health, unknown paths and methods, and the transaction of a request that fails."""
 
 import httpx2
 import pytest
@@ -26,12 +26,12 @@ async def test_the_service_is_alive_and_healthy(client: httpx2.AsyncClient) -> N
 
 @pytest.mark.usefixtures("client")
 async def test_an_unknown_path_is_a_404(application: FastAPI) -> None:
-    # A service may have a route for every path, for the files of a page.
+    # A service may have a catch-all route, such as that of a single-page application.
     if any(
         (pattern := getattr(route, "path_regex", None)) and pattern.match(NOWHERE)
         for route in iter_route_contexts(application.routes)
     ):
-        pytest.skip("a route of the service takes every path")
+        pytest.skip("the service has a catch-all route")
     answer = await send(application, Probe("", "GET", NOWHERE, frozenset()), {})
     assert answer.status == 404
     assert [*answer.faults_of_problem()] == []
@@ -67,7 +67,7 @@ async def test_a_request_is_carried_out_as_a_whole_or_not_at_all(
         if error is not None:
             raise error
 
-    # First, because a route of the service may take every path.
+    # In front of a catch-all route.
     app.router.routes.insert(0, app.router.routes.pop())
     async with database.engine.begin() as connection:
         await connection.execute(CreateTable(TABLE))

@@ -20,7 +20,7 @@ from tests.contract.probes import (
     resource_probes,
     send,
 )
-from tests.contract.routes import all_scopes, entrances
+from tests.contract.routes import all_scopes, operations
 
 
 @pytest.mark.usefixtures("client")
@@ -39,9 +39,9 @@ async def test_no_probe_of_any_route_is_a_500(
 
 
 async def _probes(app: FastAPI, caller: dict[str, str]) -> AsyncIterator[Probe]:
-    for entrance in entrances(app):
-        if entrance.is_api and entrance.method != "WEBSOCKET":
-            for probe in operation_probes(entrance.method, entrance.encoded):
+    for operation in operations(app):
+        if operation.is_api and operation.method != "WEBSOCKET":
+            for probe in operation_probes(operation.method, operation.encoded):
                 yield probe
     for resource in collections(app.openapi()):
         for probe in resource_probes(resource, await _create(app, resource, caller)):

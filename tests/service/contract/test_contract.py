@@ -19,7 +19,7 @@ from template_tools.provider import RunningProvider
 from template_tools.pytest_plugin import Bearer
 from template_tools.test_database import TestDatabases
 from tests.contract import test_access, test_errors, test_migrations, test_probes
-from tests.contract.routes import entrances
+from tests.contract.routes import operations
 from tests.service.contract.services import Key, Writer, add_forgotten_routes
 
 pytestmark = pytest.mark.usefixtures("client")
@@ -42,7 +42,7 @@ async def message(failing: Callable[[], Awaitable[None]]) -> str:
 
 async def test_each_forgotten_route_is_named_with_what_to_do(app: FastAPI) -> None:
     forgotten = add_forgotten_routes(app)
-    assert sorted(str(it) for it in entrances(app) if not it.is_marked) == sorted(forgotten)
+    assert sorted(str(it) for it in operations(app) if not it.is_marked) == sorted(forgotten)
     said = await message(
         lambda: test_access.test_every_route_asks_for_a_token_or_says_that_it_is_public(app)
     )

@@ -7,7 +7,7 @@ from fastapi import FastAPI
 
 from app.main import create_app
 from app.settings import Settings
-from tests.contract.routes import all_scopes, entrances
+from tests.contract.routes import all_scopes, operations
 from tests.contract.test_access import *  # noqa: F403 - its tests are run on the application below
 from tests.contract.test_errors import *  # noqa: F403
 from tests.contract.test_probes import *  # noqa: F403
@@ -24,7 +24,7 @@ async def application(settings: Settings) -> AsyncIterator[FastAPI]:
 
 
 async def test_none_of_them_is_overlooked(application: FastAPI) -> None:
-    found = {str(entrance): entrance for entrance in entrances(application)}
+    found = {str(operation): operation for operation in operations(application)}
     for prefix in ("/Ünusual prefix/v9", "/mounted/again"):
         assert found[f"DELETE {prefix}/admin"].scopes == frozenset({"thing:admin"})
         assert found[f"WEBSOCKET {prefix}/feed/{{feed_id}}"].scopes == frozenset()

@@ -61,7 +61,7 @@ def require_authentication(
             return token
         logger.info("A token whose login is too old or too weak was refused")
         refusal = AuthenticationInsufficient(
-            "The user must log in again, or in a stronger way.",
+            "The user must authenticate again, or with a stronger method.",
             acr_values=acr_values,
             max_age=max_age,
         )

@@ -73,7 +73,7 @@ class ScopeInsufficient(Forbidden):
         scope = " ".join(required)
         scopes: list[JsonValue] = [*required]
         super().__init__(
-            "The token does not have a scope that is required here.",
+            "The token lacks a scope that this route requires.",
             headers=_challenge(realm="api", error="insufficient_scope", scope=scope),
             scopes=scopes,
         )
@@ -87,7 +87,7 @@ class RoleInsufficient(Forbidden):
 
     def __init__(self) -> None:
         super().__init__(
-            "The token's user does not have a role that is required here.",
+            "The token lacks a role that this route requires.",
             headers=_challenge(realm="api", error="insufficient_scope"),
         )
 
@@ -103,7 +103,7 @@ class ProviderUnavailable(ServiceUnavailable):
 
     def __init__(self, retry_after: int | None = None) -> None:
         super().__init__(
-            "The token could not be checked, because the identity provider does not answer.",
+            "The token could not be checked because the identity provider is unavailable.",
             headers=_retry_after(retry_after),
         )
 
@@ -117,7 +117,7 @@ class ProviderMisconfigured(ServiceUnavailable):
 
     def __init__(self, retry_after: int | None = None) -> None:
         super().__init__(
-            "The token could not be checked, because of this service's settings.",
+            "The token could not be checked because this service is misconfigured.",
             headers=_retry_after(retry_after),
         )
 

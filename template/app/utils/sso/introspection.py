@@ -90,7 +90,7 @@ def _bearer_token(connection: HTTPConnection, required: list[str]) -> str:
     headers = connection.headers.getlist("authorization")
     if len(headers) > 1 or (headers and not headers[0].strip()):
         logger.info("A request with several Authorization headers, or an empty one, was refused")
-        raise TokenRequestInvalid("Send exactly one Authorization header, and not an empty one.")
+        raise TokenRequestInvalid("Send exactly one non-empty Authorization header.")
     scheme, _, token = (headers[0] if headers else "").strip().partition(" ")
     if scheme.lower() != "bearer":
         logger.debug("A request without a bearer token was refused")
@@ -98,7 +98,7 @@ def _bearer_token(connection: HTTPConnection, required: list[str]) -> str:
     token = token.strip()
     if not token:
         logger.info("A request whose Authorization header names no token was refused")
-        raise TokenRequestInvalid("The Authorization header names no token.")
+        raise TokenRequestInvalid("The Authorization header contains no token.")
     if len(token) > _MAX_TOKEN_BYTES or not _TOKEN.fullmatch(token):
         logger.info("A malformed token was refused")
         raise TokenInvalid("The token is malformed.")

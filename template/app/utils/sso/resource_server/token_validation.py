@@ -162,7 +162,10 @@ class TokenValidator:
         if token.is_sender_constrained:
             # RFC 9449 §7, RFC 8705 §3: without the proof, it may be in a thief's hands.
             self._log.warning("A sender-constrained token was presented without its proof")
-            raise _refusal("bound", "The token is bound to a key, and the request proves none.")
+            raise _refusal(
+                "bound",
+                "The token is sender-constrained, and the request has no proof of possession.",
+            )
 
     def _validate_origin(self, token: Token) -> None:
         issuer = token.data.iss
