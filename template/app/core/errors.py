@@ -26,6 +26,7 @@ logger = logging.getLogger(__name__)
 PROBLEM_MEDIA_TYPE = "application/problem+json"
 
 _CONCURRENT = "A concurrent request was in the way; try again."
+_UNSTORABLE = "The database cannot store a value of the request."
 
 type JsonValue = str | int | float | bool | list[JsonValue] | dict[str, JsonValue] | None
 
@@ -184,7 +185,7 @@ def problem_from_database_error(error: Exception) -> Problem | None:
         return GatewayTimeout("The database took too long.")
     if isinstance(error, StatementError) and isinstance(error.orig, ValueError | OverflowError):
         # A column type could not convert the value, such as a time without a zone.
-        return _Refused()
+        return Unprocessable(_UNSTORABLE)
     if not isinstance(error, DBAPIError):
         return None
     if error.orig and isinstance(error.orig.__cause__, asyncpg.InvalidCachedStatementError):
@@ -199,7 +200,7 @@ def problem_from_database_error(error: Exception) -> Problem | None:
         case "22" | "23" | "44" | "54":
             # 54000: a value is too long for an index. asyncpg raises 22000 itself for a value that
             # it cannot encode, such as a lone surrogate, or 2**31 for an integer.
-            return _Refused()
+            return Unprocessable(_UNSTORABLE)
         case "40":
             return ServiceUnavailable(_CONCURRENT)
         case "08" | "53" | "58":
@@ -214,13 +215,6 @@ def problem_from_database_error(error: Exception) -> Problem | None:
         case "55" if state == "55P03":
             return ServiceUnavailable(_CONCURRENT)
     return DatabaseUnavailable() if error.connection_invalidated else None
-
-
-class _Refused(Unprocessable):
-    """The database has rejected a value that the schema accepted."""
-
-    def __init__(self) -> None:
-        super().__init__("The database cannot store a value of the request.")
 
 
 def _duplicate(error: DBAPIError) -> Conflict:
@@ -287,7 +281,8 @@ async def _answer_database_error(_request: Request, error: Exception) -> Respons
     problem = problem_from_database_error(error)
     if problem is None:
         raise error
-    if isinstance(problem, _Refused) or problem.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+    # The schema of the body should have rejected what is a 422 only here.
+    if isinstance(problem, Unprocessable) or problem.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         logger.warning("Database error answered with %s: %s", problem.status, _summary(error))
     return problem.response()
 

@@ -2,14 +2,9 @@
 
 import re
 from collections.abc import Sequence
+from typing import ClassVar
 
-from app.core.errors import (
-    BadRequest,
-    Forbidden,
-    JsonValue,
-    ServiceUnavailable,
-    Unauthorized,
-)
+from app.core.errors import BadRequest, Forbidden, JsonValue, ServiceUnavailable, Unauthorized
 
 # What a quoted string holds without escapes (RFC 9110 §5.6.4); another value is left out.
 _QUOTABLE = re.compile(r"[ !#-\[\]-~]*")
@@ -92,35 +87,31 @@ class RoleInsufficient(Forbidden):
         )
 
 
-class ProviderUnavailable(ServiceUnavailable):
-    """The identity provider does not answer, or not in a way that can be trusted.
+class TokenUnchecked(ServiceUnavailable):
+    """The token could not be checked.
 
     This is never a 401, because clients answer a 401 by logging their users out.
     """
 
-    type = "urn:problem:sso-unavailable"
-    title = "Identity provider unavailable"
+    reason: ClassVar[str]
 
     def __init__(self, retry_after: int | None = None) -> None:
-        super().__init__(
-            "The token could not be checked because the identity provider is unavailable.",
-            headers=_retry_after(retry_after),
-        )
+        headers = {} if retry_after is None else {"Retry-After": str(retry_after)}
+        super().__init__(f"The token could not be checked because {self.reason}.", headers=headers)
 
 
-class ProviderMisconfigured(ServiceUnavailable):
+class ProviderUnavailable(TokenUnchecked):
+    """The identity provider does not answer, or not in a way that can be trusted."""
+
+    type = "urn:problem:sso-unavailable"
+    title = "Identity provider unavailable"
+    reason = "the identity provider is unavailable"
+
+
+class ProviderMisconfigured(TokenUnchecked):
     """The identity provider rejects this service itself; callers can do nothing about it."""
 
     type = "urn:problem:sso-misconfigured"
     title = "Identity provider misconfigured"
+    reason = "this service is misconfigured"
     retry_after = 30
-
-    def __init__(self, retry_after: int | None = None) -> None:
-        super().__init__(
-            "The token could not be checked because this service is misconfigured.",
-            headers=_retry_after(retry_after),
-        )
-
-
-def _retry_after(seconds: int | None) -> dict[str, str]:
-    return {} if seconds is None else {"Retry-After": str(seconds)}
