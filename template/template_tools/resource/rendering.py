@@ -111,7 +111,7 @@ def _relations(fields: Sequence[Field], models: Models) -> dict[str, str]:
             parent = models.of_table(field.refers_to)
             assert parent is not None  # noqa: S101 - the field was made from it
             needed |= dict.fromkeys(models.with_ancestors(parent))
-    rows = (f"session.add_all({row_maker(model)} for number in range(10))" for model in needed)
+    rows = (f"session.add({row_maker(model)})" for model in needed)
     return {
         # Without the flush, the rows of one table might be inserted before those they refer to.
         "referred_rows": "\nawait session.flush()\n".join(rows),
