@@ -24,7 +24,8 @@ def render_item(kind: str, item: object, autogen_context: AutogenContext) -> str
     if kind == "type" and isinstance(item, AutoString):
         return f"sa.String(length={item.length})" if item.length else "sa.String()"
     if kind == "type" and isinstance(item, UTCDateTime):
-        return "sa.DateTime(timezone=True)"
+        # By position, so that a column with its default is one line.
+        return "sa.DateTime(True)"
     if kind == "type" and isinstance(item, sa.Enum) and item.native_enum:
         autogen_context.imports.add("from sqlalchemy.dialects import postgresql")
         schema = f", schema={item.schema!r}" if item.schema else ""

@@ -1,27 +1,31 @@
+<%!
+    def statements(text):
+        """Leave out the two remarks that Alembic writes around them."""
+        return "\n".join(line for line in text.splitlines() if "# ###" not in line).strip() or "pass"
+%>\
 """${message}.
 
 Revision ID: ${up_revision}
 Revises: ${down_revision | comma,n}
-Created: ${create_date}
 """
-
-from collections.abc import Sequence
 
 import sqlalchemy as sa
 from alembic import op
 ${imports if imports else ""}
 
-revision: str = ${repr(up_revision)}
-down_revision: str | Sequence[str] | None = ${repr(down_revision)}
-branch_labels: str | Sequence[str] | None = ${repr(branch_labels)}
-depends_on: str | Sequence[str] | None = ${repr(depends_on)}
+revision = ${repr(up_revision)}
+down_revision = ${repr(down_revision)}
+% if branch_labels:
+branch_labels = ${repr(branch_labels)}
+% endif
+% if depends_on:
+depends_on = ${repr(depends_on)}
+% endif
 
 
 def upgrade() -> None:
-    """Apply the revision."""
-    ${upgrades if upgrades else "pass"}
+    ${upgrades or "" | statements}
 
 
 def downgrade() -> None:
-    """Revert the revision."""
-    ${downgrades if downgrades else "pass"}
+    ${downgrades or "" | statements}

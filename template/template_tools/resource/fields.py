@@ -139,26 +139,9 @@ class Field:
         name = rf"\"{self.name}\"" if self.name in RESERVED_WORDS else self.name
         return f'CheckConstraint("{name} IN ({listed})", name="{self.name}")'
 
-    def to_create(self) -> str:
-        """Return its line in the body that creates a row."""
-        return f"{self.name}: {self.type.request}{' | None = None' * self.is_optional}"
-
-    def to_update(self) -> str:
-        """Return its line in the body that changes a row."""
-        return f"{self.name}: {self.type.request}{' | None' * self.is_optional} = omittable()"
-
-    def to_filter(self) -> str:
-        """Return its line in the query of lists."""
-        return f"{self.name}: {self.type.request} | None = None"
-
-    def to_read(self) -> str:
-        """Return its line in the body that shows a row."""
-        return f"{self.name}: {self.type.column}{' | None' * self.is_optional}"
-
     def example(self) -> str:
-        """Return its line in the tests' example."""
-        value = self.type.example.format(name=self.name, words=words(self.name))
-        return f'"{self.name}": {value},'
+        """Return the expression of its value in the tests' example."""
+        return self.type.example.format(name=self.name, words=words(self.name))
 
 
 def read_fields(

@@ -144,14 +144,14 @@ def read_models() -> Models:
 
 
 def row_maker(model: Model) -> str:
-    """Return Python that makes a row, whose key is ``number``.
+    """Return Python that makes a row, whose ``key`` is that of the rows it refers to.
 
     Raises:
         ResourceError: There is no example for the type of a column.
     """
-    values = ["id=UUID(int=number)"]
+    values = ["id=key"]
     for column in model.required():
-        value = "UUID(int=number)" if column.foreign_keys else _example(model, column)
+        value = "key" if column.foreign_keys else _example(model, column)
         values.append(f"{column.key}={value}")
     return f"{model.name}({', '.join(values)})"
 

@@ -33,7 +33,7 @@ class Names:
         """The word in URLs and scopes."""
         return self.singular.replace("_", "-")
 
-    def placeholders(self) -> dict[str, str]:
+    def placeholders(self) -> dict[str, str | bool]:
         """Return what the placeholders of ``slice/`` stand for."""
         thing, things = words(self.singular), words(self.plural)
         return {
@@ -47,8 +47,8 @@ class Names:
             "a_thing": f"{article(thing)} {thing}",
             "A_thing": f"{article(thing).capitalize()} {thing}",
             # A table whose name had to be quoted would have to be quoted in every statement.
-            "reserved_word": "yes" * (self.singular in RESERVED_WORDS),
-            "renamed_table": "yes" * (self.table != self.class_name.lower()),
+            "reserved_word": self.singular in RESERVED_WORDS,
+            "renamed_table": self.table != self.class_name.lower(),
         }
 
 

@@ -1,20 +1,19 @@
 """From the texts of ``slice/`` to the files of a resource."""
 
 import ast
-import re
 import subprocess
 import sysconfig
-import textwrap
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from string import Template
+
+from mako.lookup import TemplateLookup  # type: ignore[import-untyped]
 
 from template_tools.resource import ResourceError
 from template_tools.resource.fields import TYPES, Field
 from template_tools.resource.models import Model, Models, imports, row_maker
 from template_tools.resource.names import Names
 
-_SLICE = Path(__file__).parent / "slice"
+_TEXTS = TemplateLookup([Path(__file__).parent / "slice"], strict_undefined=True)
 # Not `python -m ruff`, which starts ten times as slowly.
 _RUFF = Path(sysconfig.get_path("scripts")) / "ruff"
 
@@ -39,17 +38,23 @@ def render_files(names: Names, fields: Sequence[Field], models: Models) -> dict[
     Raises:
         ResourceError: The tests cannot make what a field refers to.
     """
-    values = names.placeholders() | _values(fields) | _relations(fields, models)
-    return {path: render(source, values) if source else "" for path, source in paths(names).items()}
+    parents: dict[Model, None] = {}
+    for field in fields:
+        if field.refers_to and not field.refers_to_own_kind:
+            parent = models.of_table(field.refers_to)
+            assert parent is not None  # noqa: S101 - the field was made from it
+            parents |= dict.fromkeys(models.with_ancestors(parent))
+    return {
+        path: _render(source, names, fields, [*parents]) if source else ""
+        for path, source in paths(names).items()
+    }
 
 
 def identifiers(source: str) -> set[str]:
     """Return the names that the code of a text uses, whatever the resource is called."""
-    names = Names("_x", "_xs", "_x")
     fields = [Field(f"_{name}", kind, is_indexed=True) for name, kind in TYPES.items()]
-    values = names.placeholders() | _values(fields) | _relations([], Models(()))
     found: set[str] = set()
-    for node in ast.walk(ast.parse(render(source, values))):
+    for node in ast.walk(ast.parse(_render(source, Names("_x", "_xs", "_x"), fields, []))):
         match node:
             case ast.Name(id=name) | ast.arg(arg=name) | ast.alias(asname=str(name)):
                 found.add(name)
@@ -60,63 +65,25 @@ def identifiers(source: str) -> set[str]:
     return found
 
 
-def render(source: str, values: Mapping[str, str]) -> str:
-    """Fill in a text: ``%if x`` ... ``%end`` around what depends on a value.
-
-    A placeholder that is alone on its line may stand for several lines, or none.
-    """
-    shown = [True]
-    lines: list[str] = []
-    for line in (_SLICE / f"{source}.txt").read_text("utf-8").splitlines():
-        if line.startswith("%if "):
-            shown.append(bool(values[line.removeprefix("%if ")]))
-        elif line == "%end":
-            shown.pop()
-        elif all(shown):
-            lines += _filled(line, values)
-    return "\n".join(lines) + "\n"
-
-
-def _filled(line: str, values: Mapping[str, str]) -> list[str]:
-    if match := re.fullmatch(r"( *)\$(\w+)", line):
-        return textwrap.indent(values[match[2]], match[1]).splitlines()
-    return [Template(line).substitute(values)]
-
-
-def _values(fields: Sequence[Field]) -> dict[str, str]:
+def _render(source: str, names: Names, fields: Sequence[Field], parents: Sequence[Model]) -> str:
+    """Fill in a text of ``slice/``; its tests make rows of ``parents``, in this order."""
     given = [field for field in fields if not field.refers_to_own_kind]
-    filterable = [field for field in fields if field.is_filterable]
     indexes = [f'Index(None, "{it.name}", "id")' for it in fields if it.is_indexed]
-    return {
-        "indexes": ", ".join(indexes),
-        "arguments": ", ".join([*indexes, *(it.check() for it in fields if it.choices)]),
-        "columns": _lines(field.column() for field in fields),
-        "members_to_create": _lines(field.to_create() for field in fields),
-        "members_to_update": _lines(field.to_update() for field in fields),
-        "members_to_read": _lines(field.to_read() for field in fields),
-        "filters": _lines(field.to_filter() for field in filterable),
-        "examples": _lines(field.example() for field in given),
-        "first": given[0].name,
-        "conflicts": ", ".join(_conflicts(fields)),
-        "queries": ", ".join(_query(field) for field in given if field.is_filterable),
-        "own_kind": _quoted(field for field in fields if field.refers_to_own_kind),
-    }
-
-
-def _relations(fields: Sequence[Field], models: Models) -> dict[str, str]:
-    """Return what the tests need to make the rows that the examples refer to."""
-    needed: dict[Model, None] = {}
-    for field in fields:
-        if field.refers_to and not field.refers_to_own_kind:
-            parent = models.of_table(field.refers_to)
-            assert parent is not None  # noqa: S101 - the field was made from it
-            needed |= dict.fromkeys(models.with_ancestors(parent))
-    rows = (f"session.add_all({row_maker(model)} for number in range(10))" for model in needed)
-    return {
-        # Without the flush, the rows of one table might be inserted before those they refer to.
-        "referred_rows": "\nawait session.flush()\n".join(rows),
-        "imports_of_relations": _lines(line for model in needed for line in imports(model)),
-    }
+    text: str = _TEXTS.get_template(f"{source}.txt").render(
+        **names.placeholders(),
+        fields=fields,
+        filterable=[field for field in fields if field.is_filterable],
+        given=given,
+        indexes=indexes,
+        arguments=[*indexes, *(it.check() for it in fields if it.choices)],
+        conflicts=[*_conflicts(fields)],
+        queries=[f'{{"{it.name}": rows[1]["{it.name}"]}}' for it in given if it.is_filterable],
+        own_kind=[f'"{field.name}"' for field in fields if field.refers_to_own_kind],
+        parents=parents,
+        imports=imports,
+        row_maker=row_maker,
+    )
+    return text
 
 
 def _conflicts(fields: Sequence[Field]) -> Iterator[str]:
@@ -126,18 +93,6 @@ def _conflicts(fields: Sequence[Field]) -> Iterator[str]:
             yield f'{{"{field.name}": example(1)["{field.name}"]}}'
         if field.refers_to:
             yield f'{{"{field.name}": str(uuid4())}}'
-
-
-def _query(field: Field) -> str:
-    return f'{{"{field.name}": rows[1]["{field.name}"]}}'
-
-
-def _lines(texts: Iterable[str]) -> str:
-    return "\n".join(texts)
-
-
-def _quoted(fields: Iterable[Field]) -> str:
-    return ", ".join(f'"{field.name}"' for field in fields)
 
 
 def formatted(path: str, text: str, root: Path) -> str:

@@ -343,7 +343,7 @@ def test_a_table_whose_name_is_reserved_gets_the_plural(run: Run, root: Path) ->
 
 
 def test_a_row_to_refer_to_has_what_its_table_wants() -> None:
-    assert row_maker(Model(Note)) == 'Note(id=UUID(int=number), title=f"title {number}")'
+    assert row_maker(Model(Note)) == 'Note(id=key, title=f"title {number}")'
 
 
 def test_one_of_a_few_words_is_text_with_a_check(run: Run, root: Path) -> None:
