@@ -8,6 +8,7 @@ import logging
 import re
 from collections.abc import Mapping
 from http import HTTPStatus
+from http.client import responses
 from typing import ClassVar
 
 import asyncpg
@@ -67,7 +68,8 @@ class Problem(Exception):
             return Response(status_code=self.status, headers=headers)
         content: dict[str, JsonValue] = {
             "type": self.type,
-            "title": self.title or _phrase(self.status),
+            # Not every number has a reason phrase.
+            "title": self.title or responses.get(self.status, "Error"),
             "status": self.status,
         }
         if self.detail is not None:
@@ -243,7 +245,7 @@ async def _answer_http_exception(request: Request, error: Exception) -> Response
     problem.status = error.status_code
     # Starlette's default for detail is the status phrase, which is the title already.
     if isinstance(error.detail, str):
-        problem.detail = None if error.detail == _phrase(error.status_code) else error.detail
+        problem.detail = None if error.detail == responses.get(error.status_code) else error.detail
     else:
         # FastAPI allows any JSON as detail; RFC 9457 §3.1.4 wants a string.
         problem.members = {"errors": jsonable_encoder(error.detail)}
@@ -285,14 +287,6 @@ async def _answer_database_error(_request: Request, error: Exception) -> Respons
     if isinstance(problem, Unprocessable) or problem.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         logger.warning("Database error answered with %s: %s", problem.status, _summary(error))
     return problem.response()
-
-
-def _phrase(status: int) -> str:
-    """Return the reason phrase of a status; not every number has one."""
-    try:
-        return HTTPStatus(status).phrase
-    except ValueError:
-        return "Error"
 
 
 def _summary(error: Exception) -> str:

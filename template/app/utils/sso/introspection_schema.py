@@ -106,17 +106,11 @@ class TokenData(BaseModel):
 
 def _find(members: object, path: str) -> object:
     """Follow a path; where a name with dots exists, it takes precedence."""
-    if not isinstance(members, dict):
-        return None
-    if path in members:
-        return members[path]
-    head, dot, rest = path.rpartition(".")
-    tail = [rest]
-    while dot:
-        if head in members:
-            return _find(members[head], ".".join(tail))
-        head, dot, rest = head.rpartition(".")
-        tail.insert(0, rest)
+    names = path.split(".") if isinstance(members, dict) else []
+    for size in range(len(names), 0, -1):
+        if (name := ".".join(names[:size])) in members:
+            rest = ".".join(names[size:])
+            return _find(members[name], rest) if rest else members[name]
     return None
 
 
