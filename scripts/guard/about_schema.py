@@ -48,10 +48,14 @@ def _models(template: Template) -> dict[str, str]:
 
 def _revision(template: Template, path: str) -> list[str]:
     tree = template.module(path)
-    assignments = (
-        [n for n in tree.body if isinstance(n, ast.Assign | ast.AnnAssign)] if tree else []
-    )
-    texts = [ast.unparse(node) for node in assignments]
+    texts: list[str] = []
+    for node in tree.body if tree else ():
+        match node:
+            # With or without an annotation, Alembic reads the same.
+            case ast.Assign(targets=[target], value=ast.expr() as value):
+                texts.append(f"{ast.unparse(target)} = {ast.unparse(value)}")
+            case ast.AnnAssign(target=target, value=ast.expr() as value):
+                texts.append(f"{ast.unparse(target)} = {ast.unparse(value)}")
     return [text for text in texts if text.startswith(("revision", "down_revision"))]
 
 

@@ -165,8 +165,8 @@ def _development_provider(service_port: int) -> Iterator[None]:
         "DEV_PROVIDER_CLIENT_SECRET": os.environ["CLIENT_SECRET"],
         "DEV_PROVIDER_TOKEN_FORMAT": "opaque" if introspects else "jwt",
     }
-    options = ["--port", str(port), "--state-file", str(STATE_FILE), "--exit-on-stdin-close"]
-    with child("-m", "template_tools.provider", *options, stdin=subprocess.PIPE) as provider:
+    options = ["--port", str(port), "--state-file", str(STATE_FILE)]
+    with child("-m", "template_tools.provider", *options) as provider:
         wait_until(lambda: accepts_connections(port), provider, "The development provider")
         yield
 

@@ -1,4 +1,4 @@
-"""Child processes that never outlive their parent, and the ports they listen on.
+"""Child processes that end with their parent, on Linux even when it is killed, and their ports.
 
 The supervisor of the database imports this module without site-packages: it may import the standard
 library only.
@@ -25,7 +25,7 @@ class DevError(Exception):
 
 
 @contextmanager
-def child(*command: str, stdin: int = subprocess.DEVNULL) -> Iterator[subprocess.Popen[bytes]]:
+def child(*command: str) -> Iterator[subprocess.Popen[bytes]]:
     """Run ``python COMMAND...`` for as long as the block lasts.
 
     The child runs in its own session, so that Ctrl-C in the terminal reaches only the parent, which
@@ -33,7 +33,7 @@ def child(*command: str, stdin: int = subprocess.DEVNULL) -> Iterator[subprocess
     """
     process = subprocess.Popen(
         [sys.executable, *command],
-        stdin=stdin,
+        stdin=subprocess.DEVNULL,
         start_new_session=True,
         preexec_fn=end_with_parent if sys.platform == "linux" else None,
     )
@@ -50,8 +50,6 @@ def end_with_parent(number: signal.Signals = signal.SIGTERM) -> None:
 
 def _stop(process: subprocess.Popen[bytes]) -> None:
     """Terminate the child; after a timeout, kill it and its own children."""
-    if process.stdin is not None:
-        process.stdin.close()
     with suppress(ProcessLookupError):
         process.terminate()
     try:

@@ -30,9 +30,7 @@ def main(arguments: list[str] | None = None) -> int:
         if options.command == "token":
             print(_mint(options))
         else:
-            serve_until_stopped(
-                options.port, options.state_file, exit_on_stdin_close=options.exit_on_stdin_close
-            )
+            serve_until_stopped(options.port, options.state_file)
     except ProviderError as error:
         print(error, file=sys.stderr)
         return 1
@@ -56,9 +54,6 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--port", type=int, default=9000, help="the port (0: any free one)")
     parser.add_argument("--state-file", type=Path, help="tells the token command where it runs")
-    parser.add_argument(
-        "--exit-on-stdin-close", action="store_true", help="stop when standard input ends"
-    )
     commands = parser.add_subparsers(dest="command", metavar="token")
     token = commands.add_parser("token", help="print a bearer token of the running provider")
     token.add_argument("--username", default="dev", help="the user (default: dev)")

@@ -7,7 +7,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from types import FrameType
@@ -61,23 +61,18 @@ def serving(config: uvicorn.Config, listener: socket.socket) -> Iterator[None]:
         thread.join()
 
 
-def serve_until_stopped(
-    port: int, state_file: Path | None = None, *, exit_on_stdin_close: bool = False
-) -> None:
-    """Serve until SIGINT, SIGTERM or, on demand, the end of standard input.
+def serve_until_stopped(port: int, state_file: Path | None = None) -> None:
+    """Serve until SIGINT or SIGTERM.
 
     One line is printed when the provider is ready. `state_file`, which only its owner can read,
     then holds what the `token` command needs; it is removed at the end.
     """
-    stop = threading.Event()
     for number in _STOP_SIGNALS:
         signal.signal(number, _leave)
-    if exit_on_stdin_close:
-        threading.Thread(target=_stop_at_end_of_stdin, args=(stop,), daemon=True).start()
     config = ProviderConfig.from_environment(os.environ)
     with running_provider(config, port) as provider, _published(provider.config, state_file):
         print(f"The development identity provider is ready at {provider.issuer}", flush=True)
-        stop.wait()
+        threading.Event().wait()
 
 
 @contextmanager
@@ -113,21 +108,10 @@ def server_config(app: ASGIApp) -> uvicorn.Config:
 
 
 def _leave(_number: int, _frame: FrameType | None) -> None:
-    """Unwind the main thread, which cleans up; a second signal must not interrupt that.
-
-    Setting the event here instead could deadlock with the `wait` that the signal interrupts.
-    """
+    """Unwind the main thread, which cleans up; a second signal must not interrupt that."""
     for number in _STOP_SIGNALS:
         signal.signal(number, signal.SIG_IGN)
     raise SystemExit(0)
-
-
-def _stop_at_end_of_stdin(stop: threading.Event) -> None:
-    """Wait for the parent's end of the pipe to close, which the kernel does however it dies."""
-    with suppress(OSError):
-        while os.read(0, 1024):
-            pass
-    stop.set()
 
 
 @contextmanager

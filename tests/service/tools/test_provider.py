@@ -60,13 +60,13 @@ Processes = dict[str, tuple[subprocess.Popen[str], Path]]
 
 @contextmanager
 def own_process(state_file: Path) -> Iterator[subprocess.Popen[str]]:
-    """A starting provider process on a free port, with a pipe as its standard input."""
-    options = ["--port", "0", "--state-file", str(state_file), "--exit-on-stdin-close"]
+    """A starting provider process on a free port."""
+    options = ["--port", "0", "--state-file", str(state_file)]
     process = subprocess.Popen(
         [sys.executable, "-m", "template_tools.provider", *options],
         cwd=PROJECT_ROOT,
         env=os.environ | {"DEV_PROVIDER_AUDIENCE": "api"},
-        stdin=subprocess.PIPE,
+        stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -76,7 +76,7 @@ def own_process(state_file: Path) -> Iterator[subprocess.Popen[str]]:
     finally:
         process.kill()
         process.wait()
-        for stream in (process.stdin, process.stdout, process.stderr):
+        for stream in (process.stdout, process.stderr):
             assert stream is not None
             stream.close()
 
@@ -97,7 +97,7 @@ def assert_ended_cleanly(process: subprocess.Popen[str], state_file: Path) -> No
 def processes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Processes]:
     """Providers in processes of their own, started together, because a start takes a second."""
     folder = tmp_path_factory.mktemp("processes")
-    files = {name: folder / name / "provider.json" for name in ("orphan", "interrupted")}
+    files = {name: folder / name / "provider.json" for name in ("terminated", "interrupted")}
     with ExitStack() as stack:
         yield {name: (stack.enter_context(own_process(file)), file) for name, file in files.items()}
 
@@ -1125,10 +1125,10 @@ class TestSafety:
 
 
 class TestOwnProcess:
-    def test_it_serves_the_token_command_until_its_parent_dies(
+    def test_it_serves_the_token_command_until_it_is_terminated(
         self, processes: Processes, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        process, state_file = processes["orphan"]
+        process, state_file = processes["terminated"]
         wait_until_ready(process)
         assert state_file.stat().st_mode & 0o777 == 0o600
         assert state_file.parent.stat().st_mode & 0o777 == 0o700
@@ -1139,8 +1139,7 @@ class TestOwnProcess:
         assert (claims["username"], claims["aud"]) == ("ada", "api")
         assert main([*token, "--expires-in", "99999999999"]) == 1
         assert "expires_in" in capsys.readouterr().err
-        assert process.stdin is not None
-        process.stdin.close()
+        process.terminate()
         assert_ended_cleanly(process, state_file)
 
     def test_a_signal_ends_it_cleanly_and_quietly(self, processes: Processes) -> None:
