@@ -106,7 +106,9 @@ class TokenData(BaseModel):
 
 def _find(members: object, path: str) -> object:
     """Follow a path; where a name with dots exists, it takes precedence."""
-    names = path.split(".") if isinstance(members, dict) else []
+    if not isinstance(members, dict):
+        return None
+    names = path.split(".")
     for size in range(len(names), 0, -1):
         if (name := ".".join(names[:size])) in members:
             rest = ".".join(names[size:])
