@@ -315,7 +315,7 @@ def test_the_migration_may_follow_a_model_under_the_same_revision(work: Work) ->
     migration = "template/migrations/versions/0001_initial.py.jinja"
     work.edit(migration, "import sqlalchemy as sa\n", "import sqlalchemy as sa\n\nMORE = 1\n")
     assert work.found(schema.migration_edited) == []
-    work.edit(migration, 'revision: str = "', 'revision: str = "a')
+    work.edit(migration, 'revision = "', 'revision = "a')
     assert work.found(schema.migration_edited) == ["migrations/versions/0001_initial.py"]
 
 

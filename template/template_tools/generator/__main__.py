@@ -100,11 +100,11 @@ def _show(plan: "Plan") -> None:
 
 
 def _write_with_migration(plan: "Plan") -> None:
-    from template_tools.generator.migration import open_migrations
+    from template_tools.generator.migration import migrated_database, write_migration
 
     print("Comparing the models with the database ...", flush=True)
-    with open_migrations(plan.root) as migrations, plan.written():
-        new = migrations.write(plan.names.singular, plan.message)
+    with migrated_database(plan.root) as config, plan.written():
+        new = write_migration(config, plan.root, plan.names.singular, plan.message)
         _report(plan, [path.relative_to(plan.root).as_posix() for path in new], "poe migrate")
 
 

@@ -4,7 +4,14 @@ import re
 from collections.abc import Sequence
 from typing import ClassVar
 
-from app.core.errors import BadRequest, Forbidden, JsonValue, ServiceUnavailable, Unauthorized
+from app.core.errors import (
+    BadRequest,
+    Forbidden,
+    JsonValue,
+    Problem,
+    ServiceUnavailable,
+    Unauthorized,
+)
 
 # What a quoted string holds without escapes (RFC 9110 §5.6.4); another value is left out.
 _QUOTABLE = re.compile(r"[ !#-\[\]-~]*")
@@ -16,6 +23,14 @@ def _challenge(**parameters: str) -> dict[str, str]:
         f'{name}="{value}"' for name, value in parameters.items() if _QUOTABLE.fullmatch(value)
     ]
     return {"WWW-Authenticate": f"Bearer {', '.join(pairs)}"}
+
+
+def add_resource_metadata(refusal: Problem, url: str | None) -> None:
+    """Say in a challenge where the metadata of this service is (RFC 9728 §5.1)."""
+    challenge = refusal.headers.get("WWW-Authenticate")
+    # Requests that wait for the same look-up get the same refusal.
+    if url and challenge and "resource_metadata=" not in challenge:
+        refusal.headers["WWW-Authenticate"] = f'{challenge}, resource_metadata="{url}"'
 
 
 class TokenMissing(Unauthorized):

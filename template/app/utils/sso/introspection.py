@@ -26,6 +26,7 @@ from app.utils.sso.errors import (
     TokenInvalid,
     TokenMissing,
     TokenRequestInvalid,
+    add_resource_metadata,
 )
 from app.utils.sso.introspection_schema import TokenData
 from app.utils.sso.resource_server.introspector import Introspector
@@ -33,7 +34,7 @@ from app.utils.sso.resource_server.provider_errors import (
     ProviderConfigurationError,
     ProviderError,
 )
-from app.utils.sso.resource_server.resource_metadata import add_metadata_url
+from app.utils.sso.resource_server.resource_metadata import metadata_url
 
 logger = logging.getLogger(__name__)
 
@@ -73,7 +74,7 @@ class TokenIntrospection(SecurityBase):
             introspector: Introspector = connection.app.state.introspector
             return await introspector.token_data(bearer, required.scopes)
         except Problem as refusal:
-            add_metadata_url(refusal, connection)
+            add_resource_metadata(refusal, metadata_url(connection))
             raise
         except ProviderConfigurationError as error:
             raise ProviderMisconfigured(error.retry_after) from None
