@@ -62,7 +62,8 @@ class TestMigrations:
         self, migrated: Project
     ) -> None:
         model = migrated.folder / "app" / "database" / "model" / "user.py"
-        comment = "What they are called by those who have known them for long. " * 3
+        # Alembic puts three of these before its own remarks.
+        comment = "What they are called by those who have known them ### for long. " * 3
         model.write_text(
             f"{model.read_text()}    nickname: str | None = Field(\n"
             "        default=None,\n"

@@ -259,6 +259,16 @@ def test_a_schema_may_use_the_older_name_of_a_timestamp() -> None:
         Older.model_validate({"moment": 0})
 
 
+def test_the_older_name_stays_in_the_description() -> None:
+    """Clients that were generated from it know the type by that name."""
+
+    class Older(RequestSchema):
+        begin: Moment
+        end: Moment
+
+    assert set(Older.model_json_schema()["$defs"]) == {"Moment"}
+
+
 def test_an_error_does_not_repeat_what_was_sent() -> None:
     with pytest.raises(ValidationError) as caught:
         Body(title="hunter2\x00")

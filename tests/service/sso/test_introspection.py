@@ -134,6 +134,25 @@ def test_what_is_known_of_a_token_does_not_change() -> None:
         token.sub = "root"
 
 
+@pytest.mark.parametrize(
+    ("name", "found"),
+    [
+        ("a", {"b": {"c": 1}, "b.c": 2}),
+        ("a.b", {"c": 1}),
+        ("a.b.c", 2),
+        ("d.e", 3),
+        ("d.e.f", None),
+        ("a.", None),
+        ("a.x", None),
+        (".a", None),
+        ("", None),
+    ],
+)
+def test_a_claim_is_found_by_its_name_or_by_a_path(name: str, found: object) -> None:
+    members = {"active": True, "a": {"b": {"c": 1}, "b.c": 2}, "d.e": 3, "d": {"e": 4}}
+    assert TokenData.read(members, ClaimNames()).claim(name) == found
+
+
 def test_a_name_that_cannot_be_quoted_is_left_out_of_a_challenge() -> None:
     challenge = ScopeInsufficient(['report:"all"']).headers["WWW-Authenticate"]
     assert challenge == 'Bearer realm="api", error="insufficient_scope"'

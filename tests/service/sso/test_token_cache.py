@@ -13,6 +13,7 @@ from app.settings import Settings
 from app.utils.sso.errors import TokenInvalid
 from app.utils.sso.introspection_schema import TokenData
 from app.utils.sso.resource_server.introspector import Introspector, Timeouts
+from app.utils.sso.resource_server.provider_errors import ProviderError
 from app.utils.sso.resource_server.token_cache import TokenCache, cache_key
 from app.utils.sso.resource_server.token_validation import Token, TokenValidator
 from tests.service.provider import Faults, RunningProvider
@@ -108,6 +109,16 @@ class TestItsTime:
             provider.revoke(token)
             assert_refused(await get(caller, token))
 
+    async def test_zero_seconds_ask_again_where_the_clock_is_set_back(
+        self, settings: Settings, serve: Serve, provider: RunningProvider, clock: Clock
+    ) -> None:
+        token = provider.mint()
+        async with serve(settings.model_copy(update={"token_cache_seconds": 0})) as caller:
+            assert (await get(caller, token)).status_code == 200
+            clock.ahead = -3
+            assert (await get(caller, token)).status_code == 200
+            assert provider.introspection_calls == 2
+
 
 class TestItsContents:
     async def test_scopes_are_judged_again_at_each_request(
@@ -166,6 +177,20 @@ class TestItsContents:
             await introspector.token_data(token, [])
             texts = texts_in(introspector)
         assert "dev" in texts, "the response is there"
+        assert not [text for text in texts if token in text]
+
+    async def test_no_token_stands_in_what_is_known_of_an_outage(
+        self, settings: Settings, open_service: Open, provider: RunningProvider
+    ) -> None:
+        """An error that is kept and raised again would keep the frames of its callers."""
+        token = provider.mint(format="jwt")
+        provider.faults = Faults(endpoints=frozenset({"jwks"}), status=500)
+        async with open_service(settings.model_copy(update={"sso_mode": "jwt"})) as app:
+            introspector: Introspector = app.state.introspector
+            for _ in range(2):
+                with pytest.raises(ProviderError):
+                    await introspector.token_data(token, [])
+            texts = texts_in(introspector)
         assert not [text for text in texts if token in text]
 
     async def test_nothing_of_an_inactive_one_stands_in_it(

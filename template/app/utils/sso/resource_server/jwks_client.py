@@ -82,7 +82,7 @@ class JwksClient:
 
     def _raise_error(self) -> None:
         if self._error is not None:
-            # Raised itself, it would keep the frames of each caller, and with them their tokens.
+            # A copy, because raising it adds the frames of the caller, and so a token.
             raise copy(self._error)
 
     def _may_fetch(self) -> bool:
@@ -120,7 +120,8 @@ class JwksClient:
                 # The earlier keys are withdrawn, but a token is not to blame for that.
                 raise ProviderUnreachable("200 with an empty set of keys")
         except ProviderError as error:
-            self._error = error
+            # Without its traceback, whose frames hold what the callers hold.
+            self._error = copy(error)
             self._log.error("The identity provider's keys cannot be fetched: %s", error)
         else:
             self._error = None
