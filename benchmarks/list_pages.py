@@ -23,7 +23,7 @@ from app.core.settings import DatabaseSettings
 from app.database.model.user import User
 from app.database.queries import list_rows
 from app.database.session import Database, open_database
-from template_tools.test_database import open_test_databases
+from template_tools.databases import open_test_databases
 
 _ROWS = 1_000_000
 _ROUNDS = 200

@@ -50,7 +50,7 @@ import json, os, sys
 import httpx2
 from dotenv import dotenv_values
 from app.core.settings import CoreSettings, load_settings
-from app.utils.sso.discovery import metadata_urls
+from app.utils.sso.resource_server.discovery import metadata_urls
 
 elsewhere = {
     "DATABASE_URL": "postgresql://localhost/app",

@@ -53,7 +53,7 @@ def written(make_project: Callable[[Answers], Project]) -> Path:
     (folder / "app/database/model/user.py").unlink()
     listing = folder / "app/api/v1/router.py"
     listing.write_text('"""None."""\n\nfrom fastapi import APIRouter\n\nrouter = APIRouter()\n')
-    done = project.tool("python", "-m", "template_tools.resource", *USER, "--no-migration")
+    done = project.tool("python", "-m", "template_tools.generator", *USER, "--no-migration")
     assert done.returncode == 0, output(done)
     return folder
 

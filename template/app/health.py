@@ -48,12 +48,12 @@ async def read_health(request: Request, response: Response) -> Health:
         return Health(status="unavailable", database="unavailable")
     introspector: Introspector = request.app.state.introspector
     provider = await introspector.health()
-    if provider is ProviderHealth.MISCONFIGURED:
-        response.status_code = status.HTTP_503_SERVICE_UNAVAILABLE
-        return Health(status="unavailable", database="ok", identity_provider=provider)
+    if provider is ProviderHealth.OK:
+        return Health(status="ok", database="ok")
     if provider is ProviderHealth.UNAVAILABLE:
         return Health(status="ok", database="ok", identity_provider=provider)
-    return Health(status="ok", database="ok")
+    response.status_code = status.HTTP_503_SERVICE_UNAVAILABLE
+    return Health(status="unavailable", database="ok", identity_provider=provider)
 
 
 @router.head("/livez", include_in_schema=False)

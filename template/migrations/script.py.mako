@@ -1,7 +1,8 @@
 <%!
     def statements(text):
         """Leave out the two remarks that Alembic writes around them."""
-        return "\n".join(line for line in text.splitlines() if "# ###" not in line).strip() or "pass"
+        lines = (line for line in text.splitlines() if not line.lstrip().startswith("# ###"))
+        return "\n".join(lines).strip() or "pass"
 %>\
 """${message}.
 

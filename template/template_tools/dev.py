@@ -58,7 +58,7 @@ def main() -> int:
         with ExitStack() as stack:
             _run(stack, options.port)
     except KeyboardInterrupt:
-        print("\nStopped: the service, and everything that was started for it.")
+        print("\nStopped the service and everything that was started for it.")
     except (DevError, PostgresError) as error:
         print(error, file=sys.stderr)
         return 1
@@ -125,7 +125,7 @@ def _run(stack: ExitStack, port: int) -> NoReturn:
     wait_until(lambda: accepts_connections(port), server, "The service")
     _print_directory(settings, port)
     server.wait()
-    raise DevError(f"The service ended by itself (exit code {server.returncode}): see above.")
+    raise DevError(f"The service exited unexpectedly (exit code {server.returncode}): see above.")
 
 
 def _wait_for_database_end() -> None:

@@ -37,8 +37,8 @@ from app.main import create_app
 from app.settings import Settings
 from app.utils.sso.resource_server.introspector import Introspector
 from app.utils.sso.resource_server.provider_client import create_client
+from template_tools.databases import TestDatabases, open_test_databases
 from template_tools.provider import RunningProvider, running_provider
-from template_tools.test_database import TestDatabases, open_test_databases
 
 
 def pytest_configure(config: pytest.Config) -> None:

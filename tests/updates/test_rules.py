@@ -51,4 +51,6 @@ def test_nothing_asks_for_trust() -> None:
         if path.parts[0] in {"copier.yml", "docs", "template", "README.md", ".github", ".ci"}:
             text = (REPOSITORY / path).read_text("utf-8")
             for line in text.splitlines():
-                assert not re.search(r"copier.*(--trust|--UNSAFE)|unsafe=True", line), path
+                assert not re.search(
+                    r"copier (?:copy|update|recopy).*(--trust|--UNSAFE)|unsafe=True", line
+                ), path

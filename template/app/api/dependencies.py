@@ -39,11 +39,8 @@ async def _find_user(session: AsyncSession, token: TokenData) -> User | None:
     """
     known = col(User.subject) == token.sub
     unknown = and_(col(User.subject).is_(None), col(User.username) == token.username)
-    statement = select(User).order_by(col(User.subject).nulls_last())
-    if token.sub is None:
-        statement = statement.where(unknown)
-    else:
-        statement = statement.where(or_(known, unknown))
+    matches = unknown if token.sub is None else or_(known, unknown)
+    statement = select(User).where(matches).order_by(col(User.subject).nulls_last())
     return (await session.exec(statement)).first()
 
 

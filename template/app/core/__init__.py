@@ -1,1 +1,1 @@
-"""The template's: settings, errors, and what surrounds every request. Updates mend it."""
+"""The template's: settings, errors, middleware, base schemas. Updates bring fixes."""

@@ -8,6 +8,7 @@ import logging
 import re
 from collections.abc import Mapping
 from http import HTTPStatus
+from http.client import responses
 from typing import ClassVar
 
 import asyncpg
@@ -26,6 +27,7 @@ logger = logging.getLogger(__name__)
 PROBLEM_MEDIA_TYPE = "application/problem+json"
 
 _CONCURRENT = "A concurrent request was in the way; try again."
+_UNSTORABLE = "The database cannot store a value of the request."
 
 type JsonValue = str | int | float | bool | list[JsonValue] | dict[str, JsonValue] | None
 
@@ -66,7 +68,8 @@ class Problem(Exception):
             return Response(status_code=self.status, headers=headers)
         content: dict[str, JsonValue] = {
             "type": self.type,
-            "title": self.title or _phrase(self.status),
+            # Not every number has a reason phrase.
+            "title": self.title or responses.get(self.status, "Error"),
             "status": self.status,
         }
         if self.detail is not None:
@@ -178,13 +181,13 @@ def problem_from_database_error(error: Exception) -> Problem | None:
     if isinstance(error, StaleDataError):
         return Conflict("The resource has been changed by another request; read it again.")
     if isinstance(error, PoolTimeoutError):
-        return DatabaseUnavailable("every connection of the pool is in use")
+        return DatabaseUnavailable("all connections of the pool are in use")
     if isinstance(error, TimeoutError):
         # asyncpg's own timeout: the server did not cancel the statement at its statement_timeout.
         return GatewayTimeout("The database took too long.")
     if isinstance(error, StatementError) and isinstance(error.orig, ValueError | OverflowError):
         # A column type could not convert the value, such as a time without a zone.
-        return _Refused()
+        return Unprocessable(_UNSTORABLE)
     if not isinstance(error, DBAPIError):
         return None
     if error.orig and isinstance(error.orig.__cause__, asyncpg.InvalidCachedStatementError):
@@ -199,7 +202,7 @@ def problem_from_database_error(error: Exception) -> Problem | None:
         case "22" | "23" | "44" | "54":
             # 54000: a value is too long for an index. asyncpg raises 22000 itself for a value that
             # it cannot encode, such as a lone surrogate, or 2**31 for an integer.
-            return _Refused()
+            return Unprocessable(_UNSTORABLE)
         case "40":
             return ServiceUnavailable(_CONCURRENT)
         case "08" | "53" | "58":
@@ -214,13 +217,6 @@ def problem_from_database_error(error: Exception) -> Problem | None:
         case "55" if state == "55P03":
             return ServiceUnavailable(_CONCURRENT)
     return DatabaseUnavailable() if error.connection_invalidated else None
-
-
-class _Refused(Unprocessable):
-    """The database has rejected a value that the schema accepted."""
-
-    def __init__(self) -> None:
-        super().__init__("The database cannot store a value of the request.")
 
 
 def _duplicate(error: DBAPIError) -> Conflict:
@@ -249,7 +245,7 @@ async def _answer_http_exception(request: Request, error: Exception) -> Response
     problem.status = error.status_code
     # Starlette's default for detail is the status phrase, which is the title already.
     if isinstance(error.detail, str):
-        problem.detail = None if error.detail == _phrase(error.status_code) else error.detail
+        problem.detail = None if error.detail == responses.get(error.status_code) else error.detail
     else:
         # FastAPI allows any JSON as detail; RFC 9457 §3.1.4 wants a string.
         problem.members = {"errors": jsonable_encoder(error.detail)}
@@ -287,17 +283,10 @@ async def _answer_database_error(_request: Request, error: Exception) -> Respons
     problem = problem_from_database_error(error)
     if problem is None:
         raise error
-    if isinstance(problem, _Refused) or problem.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+    # The schema of the body should have rejected what is a 422 only here.
+    if isinstance(problem, Unprocessable) or problem.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         logger.warning("Database error answered with %s: %s", problem.status, _summary(error))
     return problem.response()
-
-
-def _phrase(status: int) -> str:
-    """Return the reason phrase of a status; not every number has one."""
-    try:
-        return HTTPStatus(status).phrase
-    except ValueError:
-        return "Error"
 
 
 def _summary(error: Exception) -> str:

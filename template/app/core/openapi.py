@@ -1,6 +1,7 @@
 """The OpenAPI description, corrected where FastAPI's would be wrong about this service."""
 
 from collections.abc import Callable
+from copy import deepcopy
 from typing import Any
 
 from fastapi import FastAPI
@@ -106,7 +107,7 @@ def _describe_login(operation: dict[str, Any]) -> None:
     security: list[dict[str, list[str]]] = operation.get("security", [])
     scopes = next((scheme[_LOGIN] for scheme in security if _LOGIN in scheme), None)
     if scopes is not None and {"Token": scopes} not in security:
-        security.append({"Token": scopes})
+        security.append({"Token": [*scopes]})
 
 
 def _describe_scopes(operation: dict[str, Any]) -> None:
@@ -123,7 +124,7 @@ def _describe_responses(responses: dict[str, Any], *, has_etag: bool) -> None:
     """Describe errors, and the headers of successes; what a route declares itself stays."""
     if responses.get("422", {}).get("content") == _FASTAPI_422:
         del responses["422"]
-    responses.setdefault("default", _ERROR)
+    responses.setdefault("default", deepcopy(_ERROR))
     if "201" in responses:
         responses["201"].setdefault("headers", {}).update(ETag=_ETAG, Location=_LOCATION)
     if has_etag and "200" in responses:

@@ -130,16 +130,18 @@ type Boolean = Annotated[bool, Field(strict=True)]
 type Day = Annotated[date, BeforeValidator(_written_day)]
 """A date, written as 2026-11-22."""
 
-type Timestamp = Annotated[
+_Time = Annotated[
     AwareDatetime,
     BeforeValidator(_written_timestamp),
     # One day inside Python's range, so that no time zone leads out of it.
     Field(ge=datetime(1, 1, 2, tzinfo=UTC), le=datetime(9999, 12, 30, tzinfo=UTC)),
 ]
+
+type Timestamp = _Time
 """A point in time with its time zone, written as 2026-11-22T12:43:00Z."""
 
-Moment = Timestamp
-"""The name of ``Timestamp`` in projects that are older than it."""
+type Moment = _Time
+"""The former name of ``Timestamp``, which clients generated from a description may know."""
 
 
 def omittable() -> Any:  # noqa: ANN401 - it stands for a value of any type, as Field() does

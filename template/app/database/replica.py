@@ -107,12 +107,6 @@ class Replica:
             return "it has replayed nothing yet, so its lag is unknown"
         return f"it lags more than {self._max_lag:g} s behind" if lag > self._max_lag else None
 
-    async def watch(self) -> None:
-        """Check regularly, for ever."""
-        while True:
-            await asyncio.sleep(CHECK_SECONDS)
-            await self.check()
-
     def _learn(self, problem: str | None) -> None:
         """Remember what is wrong with the replica, or None, and log a change."""
         if problem == self._problem:
@@ -135,8 +129,14 @@ def _reason(error: Exception) -> str:
 @asynccontextmanager
 async def watched(replica: Replica) -> AsyncIterator[Replica]:
     """Check the replica now, and regularly until the context ends."""
+
+    async def watch() -> None:
+        while True:
+            await asyncio.sleep(CHECK_SECONDS)
+            await replica.check()
+
     await replica.check()
-    watching = asyncio.create_task(replica.watch())
+    watching = asyncio.create_task(watch())
     try:
         yield replica
     finally:

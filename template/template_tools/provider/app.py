@@ -1,4 +1,4 @@
-"""The endpoints of a small OAuth 2.0 server for one machine.
+"""The endpoints of a small OAuth 2.0 and OpenID Connect server for one machine.
 
 Anyone can log in here as anyone, so it listens on the loopback interface only and refuses to start
 in production. Apart from that it follows the standards, which each endpoint names.
@@ -19,6 +19,7 @@ from template_tools.provider.config import (
     refuse_production,
 )
 from template_tools.provider.forms import NO_STORE, OAuthError, read_form
+from template_tools.provider.keys import Claims
 from template_tools.provider.state import CurrentState, ProviderState
 from template_tools.provider.tokens import TokenRequest
 
@@ -95,9 +96,51 @@ async def introspect(request: Request, state: CurrentState) -> Response:
     return await state.faults.take("introspection", token).respond(description)
 
 
+@router.post("/revoke")
+async def revoke(request: Request, state: CurrentState) -> Response:
+    """Revoke a token of the calling client; an unknown one is no error (RFC 7009 §2)."""
+    form = await read_form(request)
+    client = state.clients.authenticate(request, form)
+    value = form.require("token")
+    token = state.tokens.get(value)
+    if token is not None and token.claims.get("client_id") != client.id:
+        raise OAuthError("invalid_grant", "The token was issued to another client.")
+    state.tokens.revoke(value)
+    return Response(headers=NO_STORE)
+
+
+@router.api_route("/userinfo", methods=["GET", "POST"])
+async def userinfo(request: Request, state: CurrentState) -> Response:
+    """Describe the user behind an access token (OpenID Connect Core §5.3, RFC 6750)."""
+    scheme, _, value = request.headers.get("authorization", "").partition(" ")
+    if scheme.lower() != "bearer":
+        return _bearer_error(401, None)
+    token = state.tokens.get(value.strip())
+    if token is None or not token.active:
+        return _bearer_error(401, "invalid_token")
+    scopes = str(token.claims.get("scope", "")).split()
+    username = token.claims.get("username")
+    if "openid" not in scopes or not isinstance(username, str):
+        return _bearer_error(403, "insufficient_scope")
+    body: Claims = {"sub": token.claims.get("sub")}
+    if "profile" in scopes:
+        body |= {"preferred_username": username, "name": username}
+    if "email" in scopes:
+        email = username if "@" in username else f"{username}@example.com"
+        body |= {"email": email, "email_verified": True}
+    return JSONResponse(body, headers=NO_STORE)
+
+
 @router.post("/dev/tokens")
 async def mint_token(request: Request, state: CurrentState) -> Response:
     """Issue the token that a `TokenRequest` describes, to the registered client."""
     state.clients.by_secret(*basic_credentials(request))
     wanted = TokenRequest.model_validate_json(await request.body())
     return JSONResponse(token_endpoint.token_response(state.tokens.mint(wanted)), headers=NO_STORE)
+
+
+def _bearer_error(status: int, error: str | None) -> Response:
+    challenge = 'Bearer realm="development provider"'
+    if error is not None:
+        challenge += f', error="{error}"'
+    return Response(status_code=status, headers={**NO_STORE, "WWW-Authenticate": challenge})

@@ -81,6 +81,7 @@ class AuthorizationRequest:
     redirect_uri: str
     state: str | None
     scope: str
+    nonce: str | None
     challenge: str
 
 
@@ -193,6 +194,7 @@ def _check_request(
         redirect_uri=redirect_uri,
         state=parameters.get("state"),
         scope=parameters.scope() or config.default_scope,
+        nonce=parameters.get("nonce"),
         challenge=challenge,
     )
 

@@ -5,11 +5,12 @@ import time
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
 
+from template_tools.provider.authorization import AuthorizationCode
 from template_tools.provider.clients import Client
 from template_tools.provider.forms import NO_STORE, OAuthError, Parameters, read_form
 from template_tools.provider.keys import Claims
 from template_tools.provider.state import CurrentState, ProviderState
-from template_tools.provider.tokens import Token, TokenRequest
+from template_tools.provider.tokens import Token, TokenRequest, subject_of
 
 router = APIRouter()
 
@@ -36,9 +37,7 @@ def token_response(access: Token) -> Claims:
         "token_type": "Bearer",
         "expires_in": max(0, round(access.expires_at - time.time())),
     }
-    if "scope" in access.claims:
-        body["scope"] = access.claims["scope"]
-    return body
+    return body | {name: access.claims[name] for name in ("scope",) if name in access.claims}
 
 
 def _client_credentials(client: Client, form: Parameters, state: ProviderState) -> Claims:
@@ -67,4 +66,24 @@ def _authorization_code(client: Client, form: Parameters, state: ProviderState) 
         scope=code.scope,
         expires_in=state.config.access_token_lifetime,
     )
-    return token_response(state.tokens.mint(request))
+    access = state.tokens.mint(request)
+    body = token_response(access)
+    if "openid" in code.scope.split():
+        body["id_token"] = _id_token(code, access, state)
+    return body
+
+
+def _id_token(code: AuthorizationCode, access: Token, state: ProviderState) -> str:
+    """Sign an ID token (OpenID Connect Core §2); its audience is the client, never the API."""
+    claims: Claims = {
+        "iss": state.config.issuer,
+        "sub": subject_of(code.username),
+        "aud": code.request.client_id,
+        "iat": access.claims["iat"],
+        "exp": access.claims["exp"],
+        "auth_time": int(code.created_at),
+        "preferred_username": code.username,
+    }
+    if code.request.nonce is not None:
+        claims["nonce"] = code.request.nonce
+    return state.tokens.key.sign(claims)

@@ -256,6 +256,8 @@ def _bodies(resource: Resource) -> Iterator[Probe]:
     for member in (
         *("unknown", "", "a\x00b", "\ud800", "a" * 100_000, "__proto__", "__class__"),
         *("constructor", "a\r\nset-cookie: a=b", "id", "version", "created_at"),
+        *("ID", "id ", "a.b", "a[b]", "$ref", "$where", "@type", "#", "%00", "\u2028", "\ufeff"),
+        *("\u202e", "\U0001f600", "0", "-1", "null", "true", "'", '"', "\\", "password"),
     ):
         # An error names the member, and never its value.
         body = _dump(resource.new() | {member: CANARY})

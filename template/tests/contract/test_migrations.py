@@ -11,7 +11,7 @@ from sqlmodel import SQLModel
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from template_tools.configuration import PROJECT_ROOT
-from template_tools.test_database import TestDatabases, check, migrate
+from template_tools.databases import TestDatabases, check, migrate
 
 DRIFT = """\
 The models have changed, and no migration says so. Write one, and read what it does:

@@ -94,6 +94,9 @@ def add_unusual_routes(app: FastAPI) -> None:
     async def read_status() -> str:
         return "ok"
 
+    @router.put("/setting")
+    async def write_setting(_token: Writer) -> None: ...
+
     @router.delete("/admin")
     async def admin(_admin: Admin) -> None: ...
 

@@ -15,9 +15,9 @@ from app.database.session import Database
 from app.main import create_app
 from app.settings import Settings
 from app.utils.sso.introspection import CurrentToken
+from template_tools.databases import TestDatabases
 from template_tools.provider import RunningProvider
 from template_tools.pytest_plugin import Bearer
-from template_tools.test_database import TestDatabases
 from tests.contract import test_access, test_errors, test_migrations, test_probes
 from tests.contract.routes import operations
 from tests.service.contract.services import Key, Writer, add_forgotten_routes

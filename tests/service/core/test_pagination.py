@@ -54,6 +54,11 @@ def test_a_cursor_that_no_page_has_given_is_refused(cursor: object) -> None:
         PageQuery.model_validate({"cursor": cursor})
 
 
+@pytest.mark.parametrize("limit", ["1", "100"])
+def test_the_ends_of_the_range_are_limits(limit: str) -> None:
+    assert PageQuery.model_validate({"limit": limit}).limit == int(limit)
+
+
 @pytest.mark.parametrize(
     "limit", ["0", "101", "-1", "1.0", "1e1", "true", "", " 5", "+5", "9" * 99]
 )

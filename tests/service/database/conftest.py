@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from app.database.session import Database
-from template_tools.test_database import TestDatabases
+from template_tools.databases import TestDatabases
 from tests.service.database.history import History, connected
 from tests.service.database.notes import notes
 

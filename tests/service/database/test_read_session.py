@@ -22,8 +22,8 @@ from app.database.session import (
     open_database,
 )
 from app.settings import Settings
+from template_tools.databases import TestDatabases
 from template_tools.processes import free_port
-from template_tools.test_database import TestDatabases
 from tests.service.database.forwarder import Forwarder, forwarding
 from tests.service.database.notes import Note, notes
 

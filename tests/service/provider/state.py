@@ -22,7 +22,7 @@ class ProviderState(state.ProviderState):
         document = super().metadata()
         document["introspection_signing_alg_values_supported"] = ["RS256"]
         if "private_key_jwt" in self.clients.methods():
-            for endpoint in ("token", "introspection"):
+            for endpoint in ("token", "introspection", "revocation"):
                 document[f"{endpoint}_endpoint_auth_signing_alg_values_supported"] = [*ALGORITHMS]
         return document
 

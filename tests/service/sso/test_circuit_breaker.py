@@ -267,7 +267,7 @@ class TestTheLog:
 
         assert log.lines() == [
             ("ERROR", "The identity provider does not answer as it should: 500"),
-            ("WARNING", "The identity provider answers again"),
+            ("WARNING", "The identity provider has recovered"),
         ]
 
     async def test_its_last_line_is_how_the_provider_is(

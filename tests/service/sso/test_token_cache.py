@@ -356,7 +356,10 @@ class TestAnOutage:
             clock.ahead = 61
             for _ in range(8):
                 assert (await get(caller, token)).status_code == 200
-            assert ("WARNING", "The provider is down, and older responses serve on") in log.lines()
+            assert (
+                "WARNING",
+                "The identity provider is down; using stale cached responses",
+            ) in log.lines()
 
             clock.ahead = 361
             assert_unavailable(await get(caller, token))

@@ -352,7 +352,7 @@ class TestClients:
             {"Authorization": "Bearer token"},
         ],
     )
-    @pytest.mark.parametrize("path", ["/introspect", "/token"])
+    @pytest.mark.parametrize("path", ["/introspect", "/token", "/revoke"])
     def test_a_client_that_cannot_be_believed_is_refused(
         self, browser: httpx2.Client, path: str, headers: dict[str, str]
     ) -> None:
@@ -412,7 +412,7 @@ class TestClients:
             minted = httpx2.post(f"{provider.issuer}/dev/tokens", json={}, headers=REGISTERED)
         assert statuses == {name: 200 if name in accepted else 401 for name in ways}
         named = {name.removesuffix("_raw") for name in accepted}
-        for endpoint in ("token", "introspection"):
+        for endpoint in ("token", "introspection", "revocation"):
             methods = document[f"{endpoint}_endpoint_auth_methods_supported"]
             assert set(methods) - {"none"} == named
             algorithms = document.get(f"{endpoint}_endpoint_auth_signing_alg_values_supported")
@@ -445,8 +445,11 @@ class TestClientAssertions:
         signing_client.reset()
         assert httpx2.post(f"{issuer}/token", data=form).status_code == 200
 
-    def test_the_endpoint_may_be_the_audience(self, signing_client: RunningProvider) -> None:
-        url = f"{signing_client.issuer}/introspect"
+    @pytest.mark.parametrize("path", ["/introspect", "/revoke"])
+    def test_the_endpoint_may_be_the_audience(
+        self, signing_client: RunningProvider, path: str
+    ) -> None:
+        url = signing_client.issuer + path
         assert httpx2.post(url, data=assertion(url) | {"token": "x"}).status_code == 200
 
     @pytest.mark.parametrize(
@@ -592,7 +595,7 @@ class TestLogin:
     def test_the_docs_page_gets_tokens_for_whoever_logged_in(
         self, provider: RunningProvider, browser: httpx2.Client
     ) -> None:
-        query = authorization(scope="openid profile email")
+        query = authorization(nonce="n-1", scope="openid profile email")
         back = answer_of(log_in(browser, query, "ada", extra_scopes="users:read"))
         assert (back["state"], back["iss"]) == ("a state/+?", provider.issuer)
         tokens = redeem(browser, back["code"]).json()
@@ -600,6 +603,15 @@ class TestLogin:
         assert access["username"] == "ada"
         assert access["sub"] == subject_of("ada") != "ada"
         assert access["scope"] == "openid profile email users:read"
+        keys = jwt.PyJWKSet.from_dict(browser.get("/jwks").json())
+        kid = jwt.get_unverified_header(tokens["id_token"])["kid"]
+        claims = jwt.decode(
+            tokens["id_token"], keys[kid], ["RS256"], audience="docs", issuer=provider.issuer
+        )
+        assert (claims["sub"], claims["nonce"]) == (access["sub"], "n-1")
+        headers = {"Authorization": f"Bearer {tokens['access_token']}"}
+        user = browser.get("/userinfo", headers=headers).json()
+        assert (user["sub"], user["email"]) == (access["sub"], "ada@example.com")
 
     def test_a_code_works_once(self, browser: httpx2.Client) -> None:
         code = answer_of(log_in(browser, authorization()))["code"]
@@ -779,10 +791,17 @@ class TestTokens:
         self, provider: RunningProvider, browser: httpx2.Client
     ) -> None:
         revoked = provider.mint(format="jwt")
-        provider.revoke(revoked)
+        form = {"token": revoked}
+        assert browser.post("/revoke", data=form, headers=REGISTERED).status_code == 200
         for token in (provider.mint(expires_in=-1), revoked, "unknown"):
             assert introspect(browser, token) == {"active": False}
         assert provider.introspection_calls == 3
+
+    def test_a_token_of_another_client_cannot_be_revoked(
+        self, provider: RunningProvider, browser: httpx2.Client
+    ) -> None:
+        form = {"token": provider.mint(client_id="other")}
+        assert browser.post("/revoke", data=form, headers=REGISTERED).status_code == 400
 
     def test_tokens_are_minted_over_http_too(self, browser: httpx2.Client) -> None:
         wish = {"username": "ada", "expires_in": 60, "format": "jwt", "acr": "gold"}
@@ -1083,7 +1102,8 @@ class TestSafety:
     )
     def test_garbage_is_never_a_server_error(self, browser: httpx2.Client, body: bytes) -> None:
         form = REGISTERED | {"Content-Type": "application/x-www-form-urlencoded"}
-        for path in ["/token", "/introspect", "/authorize", "/login", "/dev/tokens"]:
+        paths = ["/token", "/introspect", "/revoke", "/authorize", "/login", "/userinfo"]
+        for path in [*paths, "/dev/tokens"]:
             for method in ("GET", "POST", "PUT"):
                 answer = browser.request(method, path, content=body, headers=form)
                 assert answer.status_code < 500, (method, path)

@@ -12,11 +12,11 @@ from sqlalchemy.orm import registry
 from sqlmodel import SQLModel
 
 from app.database.base import TableBase
-from template_tools.resource import ResourceError, router_file
-from template_tools.resource import __main__ as command
-from template_tools.resource import plan as planning
-from template_tools.resource.models import Model, Models, read_models, row_maker
-from template_tools.resource.names import MAX_LENGTH, article, pluralized, read_names
+from template_tools.generator import ResourceError, router_file
+from template_tools.generator import __main__ as command
+from template_tools.generator import plan as planning
+from template_tools.generator.models import Model, Models, read_models, row_maker
+from template_tools.generator.names import MAX_LENGTH, article, pluralized, read_names
 from tests.service.database.notes import Note
 
 LISTING = "app/api/v1/router.py"
@@ -364,7 +364,7 @@ def test_a_table_may_be_in_a_schema(run: Run, root: Path, monkeypatch: pytest.Mo
 
 
 def test_tables_that_cannot_be_imported_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("template_tools.resource.models.PACKAGE", "app.database.nothing")
+    monkeypatch.setattr("template_tools.generator.models.PACKAGE", "app.database.nothing")
     with pytest.raises(ResourceError, match="app/database/nothing cannot be imported"):
         read_models()
 

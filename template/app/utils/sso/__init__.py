@@ -1,1 +1,1 @@
-"""The template's: what a token is worth. Updates mend it."""
+"""The template's: token validation. Updates bring fixes."""

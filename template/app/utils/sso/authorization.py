@@ -11,11 +11,15 @@ from collections.abc import Awaitable, Callable, Sequence
 from starlette.requests import HTTPConnection
 
 from app.core.errors import Problem
-from app.utils.sso.errors import AuthenticationInsufficient, RoleInsufficient
+from app.utils.sso.errors import (
+    AuthenticationInsufficient,
+    RoleInsufficient,
+    add_resource_metadata,
+)
 from app.utils.sso.introspection import CurrentToken
 from app.utils.sso.introspection_schema import TokenData
 from app.utils.sso.resource_server.metrics import REFUSALS
-from app.utils.sso.resource_server.resource_metadata import add_metadata_url
+from app.utils.sso.resource_server.resource_metadata import metadata_url
 from app.utils.sso.resource_server.token_validation import LEEWAY_SECONDS
 
 logger = logging.getLogger(__name__)
@@ -61,7 +65,7 @@ def require_authentication(
             return token
         logger.info("A token whose login is too old or too weak was refused")
         refusal = AuthenticationInsufficient(
-            "The user must log in again, or in a stronger way.",
+            "The user must authenticate again, or with a stronger method.",
             acr_values=acr_values,
             max_age=max_age,
         )
@@ -72,7 +76,7 @@ def require_authentication(
 
 def _counted[P: Problem](refusal: P, reason: str, connection: HTTPConnection) -> P:
     REFUSALS.add(1, {"reason": reason})
-    add_metadata_url(refusal, connection)
+    add_resource_metadata(refusal, metadata_url(connection))
     return refusal
 
 

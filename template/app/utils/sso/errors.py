@@ -2,11 +2,13 @@
 
 import re
 from collections.abc import Sequence
+from typing import ClassVar
 
 from app.core.errors import (
     BadRequest,
     Forbidden,
     JsonValue,
+    Problem,
     ServiceUnavailable,
     Unauthorized,
 )
@@ -21,6 +23,14 @@ def _challenge(**parameters: str) -> dict[str, str]:
         f'{name}="{value}"' for name, value in parameters.items() if _QUOTABLE.fullmatch(value)
     ]
     return {"WWW-Authenticate": f"Bearer {', '.join(pairs)}"}
+
+
+def add_resource_metadata(refusal: Problem, url: str | None) -> None:
+    """Say in a challenge where the metadata of this service is (RFC 9728 §5.1)."""
+    challenge = refusal.headers.get("WWW-Authenticate")
+    # Requests that wait for the same look-up get the same refusal.
+    if url and challenge and "resource_metadata=" not in challenge:
+        refusal.headers["WWW-Authenticate"] = f'{challenge}, resource_metadata="{url}"'
 
 
 class TokenMissing(Unauthorized):
@@ -73,7 +83,7 @@ class ScopeInsufficient(Forbidden):
         scope = " ".join(required)
         scopes: list[JsonValue] = [*required]
         super().__init__(
-            "The token does not have a scope that is required here.",
+            "The token lacks a scope that this route requires.",
             headers=_challenge(realm="api", error="insufficient_scope", scope=scope),
             scopes=scopes,
         )
@@ -87,40 +97,36 @@ class RoleInsufficient(Forbidden):
 
     def __init__(self) -> None:
         super().__init__(
-            "The token's user does not have a role that is required here.",
+            "The token lacks a role that this route requires.",
             headers=_challenge(realm="api", error="insufficient_scope"),
         )
 
 
-class ProviderUnavailable(ServiceUnavailable):
-    """The identity provider does not answer, or not in a way that can be trusted.
+class TokenUnchecked(ServiceUnavailable):
+    """The token could not be checked.
 
     This is never a 401, because clients answer a 401 by logging their users out.
     """
 
-    type = "urn:problem:sso-unavailable"
-    title = "Identity provider unavailable"
+    reason: ClassVar[str]
 
     def __init__(self, retry_after: int | None = None) -> None:
-        super().__init__(
-            "The token could not be checked, because the identity provider does not answer.",
-            headers=_retry_after(retry_after),
-        )
+        headers = {} if retry_after is None else {"Retry-After": str(retry_after)}
+        super().__init__(f"The token could not be checked because {self.reason}.", headers=headers)
 
 
-class ProviderMisconfigured(ServiceUnavailable):
+class ProviderUnavailable(TokenUnchecked):
+    """The identity provider does not answer, or not in a way that can be trusted."""
+
+    type = "urn:problem:sso-unavailable"
+    title = "Identity provider unavailable"
+    reason = "the identity provider is unavailable"
+
+
+class ProviderMisconfigured(TokenUnchecked):
     """The identity provider rejects this service itself; callers can do nothing about it."""
 
     type = "urn:problem:sso-misconfigured"
     title = "Identity provider misconfigured"
+    reason = "this service is misconfigured"
     retry_after = 30
-
-    def __init__(self, retry_after: int | None = None) -> None:
-        super().__init__(
-            "The token could not be checked, because of this service's settings.",
-            headers=_retry_after(retry_after),
-        )
-
-
-def _retry_after(seconds: int | None) -> dict[str, str]:
-    return {} if seconds is None else {"Retry-After": str(seconds)}

@@ -26,6 +26,7 @@ from app.utils.sso.errors import (
     TokenInvalid,
     TokenMissing,
     TokenRequestInvalid,
+    add_resource_metadata,
 )
 from app.utils.sso.introspection_schema import TokenData
 from app.utils.sso.resource_server.introspector import Introspector
@@ -33,7 +34,7 @@ from app.utils.sso.resource_server.provider_errors import (
     ProviderConfigurationError,
     ProviderError,
 )
-from app.utils.sso.resource_server.resource_metadata import add_metadata_url
+from app.utils.sso.resource_server.resource_metadata import metadata_url
 
 logger = logging.getLogger(__name__)
 
@@ -73,7 +74,7 @@ class TokenIntrospection(SecurityBase):
             introspector: Introspector = connection.app.state.introspector
             return await introspector.token_data(bearer, required.scopes)
         except Problem as refusal:
-            add_metadata_url(refusal, connection)
+            add_resource_metadata(refusal, metadata_url(connection))
             raise
         except ProviderConfigurationError as error:
             raise ProviderMisconfigured(error.retry_after) from None
@@ -90,7 +91,7 @@ def _bearer_token(connection: HTTPConnection, required: list[str]) -> str:
     headers = connection.headers.getlist("authorization")
     if len(headers) > 1 or (headers and not headers[0].strip()):
         logger.info("A request with several Authorization headers, or an empty one, was refused")
-        raise TokenRequestInvalid("Send exactly one Authorization header, and not an empty one.")
+        raise TokenRequestInvalid("Send exactly one non-empty Authorization header.")
     scheme, _, token = (headers[0] if headers else "").strip().partition(" ")
     if scheme.lower() != "bearer":
         logger.debug("A request without a bearer token was refused")
@@ -98,7 +99,7 @@ def _bearer_token(connection: HTTPConnection, required: list[str]) -> str:
     token = token.strip()
     if not token:
         logger.info("A request whose Authorization header names no token was refused")
-        raise TokenRequestInvalid("The Authorization header names no token.")
+        raise TokenRequestInvalid("The Authorization header contains no token.")
     if len(token) > _MAX_TOKEN_BYTES or not _TOKEN.fullmatch(token):
         logger.info("A malformed token was refused")
         raise TokenInvalid("The token is malformed.")

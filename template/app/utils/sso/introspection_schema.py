@@ -14,7 +14,7 @@ from pydantic import (
     StrictStr,
 )
 
-type Timestamp = Annotated[StrictInt | StrictFloat, Field(allow_inf_nan=False)]
+type NumericDate = Annotated[StrictInt | StrictFloat, Field(allow_inf_nan=False)]
 """Seconds since 1970-01-01T00:00Z. The RFC says integer; some providers send fractions."""
 
 
@@ -41,9 +41,9 @@ class TokenData(BaseModel):
     scope: StrictStr | list[StrictStr] | None = None
     aud: StrictStr | list[StrictStr] | None = None
     iss: StrictStr | None = None
-    exp: Timestamp | None = None
-    iat: Timestamp | None = None
-    nbf: Timestamp | None = None
+    exp: NumericDate | None = None
+    iat: NumericDate | None = None
+    nbf: NumericDate | None = None
     jti: StrictStr | None = None
     token_type: StrictStr | None = None
 
@@ -108,15 +108,11 @@ def _find(members: object, path: str) -> object:
     """Follow a path; where a name with dots exists, it takes precedence."""
     if not isinstance(members, dict):
         return None
-    if path in members:
-        return members[path]
-    head, dot, rest = path.rpartition(".")
-    tail = [rest]
-    while dot:
-        if head in members:
-            return _find(members[head], ".".join(tail))
-        head, dot, rest = head.rpartition(".")
-        tail.insert(0, rest)
+    names = path.split(".")
+    for size in range(len(names), 0, -1):
+        if (name := ".".join(names[:size])) in members:
+            found = members[name]
+            return found if size == len(names) else _find(found, ".".join(names[size:]))
     return None
 
 

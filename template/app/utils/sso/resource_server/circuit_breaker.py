@@ -170,7 +170,7 @@ class CircuitBreaker:
         # A line that was held back by the rate limit is written at the next occasion, because the
         # last line must say how the provider is.
         if not self._is_up:
-            self._is_up = self._log.warning("The identity provider answers again")
+            self._is_up = self._log.warning("The identity provider has recovered")
         if self._state is not State.CLOSED and self._clock.monotonic() >= self._held_until:
             self._state = State.CLOSED
             BREAKER_STATE.set(State.CLOSED.value)

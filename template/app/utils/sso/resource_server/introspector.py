@@ -157,7 +157,7 @@ class Introspector:
             if (stale := self._cache.get_stale(key)) is None:
                 raise
             result = "stale"
-            self._log.warning("The provider is down, and older responses serve on")
+            self._log.warning("The identity provider is down; using stale cached responses")
             return stale
         finally:
             # Each look-up counts once, so that their sum is that of the requests.

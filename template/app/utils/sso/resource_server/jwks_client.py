@@ -1,6 +1,7 @@
 """The provider's public keys (RFC 7517)."""
 
 import logging
+from copy import copy
 from http import HTTPStatus
 
 import jwt
@@ -81,8 +82,8 @@ class JwksClient:
 
     def _raise_error(self) -> None:
         if self._error is not None:
-            # The traceback would grow with each raise, and keep the variables of its frames.
-            raise self._error.with_traceback(None)
+            # Raised itself, it would keep the frames of each caller, and with them their tokens.
+            raise copy(self._error)
 
     def _may_fetch(self) -> bool:
         pause = _RETRY_SECONDS if self._error is not None else _COOLDOWN_SECONDS

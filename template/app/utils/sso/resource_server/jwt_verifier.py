@@ -102,9 +102,9 @@ class JwtVerifier:
             raise _refusal(f"The token has no {missing[0]}.")
         expires, issued = _time(claims["exp"]), _time(claims["iat"])
         if expires is None or issued is None:
-            raise _refusal("The token has a time that is none.")
+            raise _refusal("The token has an invalid timestamp.")
         if issued > self._clock.time() + LEEWAY_SECONDS:
-            raise _refusal("The token is from the future.")
+            raise _refusal("The token was issued in the future.")
 
 
 def _members(claims: Mapping[str, object]) -> dict[str, object]:

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Request
 from pydantic import BaseModel
 from starlette.requests import HTTPConnection
 
-from app.core.errors import NotFound, Problem
+from app.core.errors import NotFound
 from app.core.openapi import PUBLIC
 from app.core.project import TITLE
 from app.core.settings import CoreSettings
@@ -40,22 +40,17 @@ async def read_resource_metadata(request: Request) -> ResourceMetadata:
     )
 
 
-def add_metadata_url(refusal: Problem, connection: HTTPConnection) -> None:
-    """Say in a challenge where the metadata is (RFC 9728 §5.1), if ``PUBLIC_URL`` is set.
+def metadata_url(connection: HTTPConnection) -> str | None:
+    """Return where the metadata is, for a challenge; None where ``PUBLIC_URL`` is not set.
 
     The address is not taken from the request, whose caller could have written any host into it.
+    RFC 9728 §3.1 inserts the well-known path before the path of the resource.
     """
-    challenge = refusal.headers.get("WWW-Authenticate")
     # A small application, such as a test's, may have no settings.
     settings: CoreSettings | None = getattr(connection.app.state, "settings", None)
-    if challenge is None or settings is None or settings.public_url is None:
-        return
-    if "resource_metadata=" in challenge:
-        # Requests that wait for the same look-up get the same refusal.
-        return
+    if settings is None or settings.public_url is None:
+        return None
     parts = urlsplit(settings.public_url)
     # A quotation mark, which no URL may hold, would end the challenge in its middle.
     path = quote(parts.path.rstrip("/"), safe="/%:@!$&'()*+,;=~")
-    # RFC 9728 §3.1 inserts the well-known path before the path of the resource.
-    url = urlunsplit((parts.scheme, parts.netloc, _PATH + path, "", ""))
-    refusal.headers["WWW-Authenticate"] = f'{challenge}, resource_metadata="{url}"'
+    return urlunsplit((parts.scheme, parts.netloc, _PATH + path, "", ""))

@@ -81,7 +81,7 @@ class TokenCache:
         if not token.data.active:
             self._active.pop(key, None)
             self._inactive[key] = token
-        else:
+        elif self._kept_seconds:
             self._active[key] = token
 
     def evict(self, key: bytes) -> None:

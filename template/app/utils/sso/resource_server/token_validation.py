@@ -24,6 +24,7 @@ _ACCESS_TOKEN_TYPES = frozenset(
 )
 # OpenID Connect Core §3.3.2.11: these tie an ID token to the access token that came with it.
 _ID_TOKEN_CLAIMS = frozenset({"at_hash", "c_hash"})
+_INACTIVE = TokenData(active=False)
 
 
 class TokenNotInForce(TokenInvalid):
@@ -76,7 +77,7 @@ class TokenValidator:
         """
         if not data.active:
             # The rest of the response means nothing, and must not be kept.
-            data = TokenData(active=False)
+            data = _INACTIVE
         extra = data.model_extra or {}
         # All of them count: a refresh token may have the token_type Bearer and the typ Refresh.
         kinds = [data.token_type, extra.get("token_use"), extra.get("typ")]
@@ -162,7 +163,10 @@ class TokenValidator:
         if token.is_sender_constrained:
             # RFC 9449 §7, RFC 8705 §3: without the proof, it may be in a thief's hands.
             self._log.warning("A sender-constrained token was presented without its proof")
-            raise _refusal("bound", "The token is bound to a key, and the request proves none.")
+            raise _refusal(
+                "bound",
+                "The token is sender-constrained, and the request has no proof of possession.",
+            )
 
     def _validate_origin(self, token: Token) -> None:
         issuer = token.data.iss

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from sqlalchemy.dialects.postgresql.base import RESERVED_WORDS
 
-from template_tools.resource import ResourceError
+from template_tools.generator import ResourceError
 
 _NAME = re.compile(r"[a-z][a-z0-9]*(?:[-_][a-z0-9]+)*")
 # PostgreSQL cuts names off at 63 bytes, and those of constraints join a table and a column.

@@ -37,6 +37,7 @@ def project(make_project: Callable[[Answers], Project], published: Path) -> Proj
     project = make_project(DEFAULTS)
     name_template(project, str(published), RELEASE)
     succeed("git", "init", "--quiet", cwd=project.folder)
+    project.poe()  # uv writes uv.lock where there is none.
     commit(project.folder, "Start from the template")
     return project
 

@@ -8,10 +8,10 @@ from pathlib import Path
 
 from mako.lookup import TemplateLookup  # type: ignore[import-untyped]
 
-from template_tools.resource import ResourceError
-from template_tools.resource.fields import TYPES, Field
-from template_tools.resource.models import Model, Models, imports, row_maker
-from template_tools.resource.names import Names
+from template_tools.generator import ResourceError
+from template_tools.generator.fields import TYPES, Field
+from template_tools.generator.models import Model, Models, imports, row_maker
+from template_tools.generator.names import Names
 
 _TEXTS = TemplateLookup([Path(__file__).parent / "slice"], strict_undefined=True)
 # Not `python -m ruff`, which starts ten times as slowly.

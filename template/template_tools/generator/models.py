@@ -12,8 +12,8 @@ from uuid import UUID
 from sqlalchemy import CheckConstraint, Column, Enum, Table, TypeDecorator, Uuid
 from sqlmodel import SQLModel
 
-from template_tools.resource import ResourceError
-from template_tools.resource.names import class_name, words
+from template_tools.generator import ResourceError
+from template_tools.generator.names import class_name, words
 
 PACKAGE = "app.database.model"
 # An expression of a ``number`` from 0 to 9 for each type that a column may have.

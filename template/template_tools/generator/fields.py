@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 
 from sqlalchemy.dialects.postgresql.base import RESERVED_WORDS
 
-from template_tools.resource import ResourceError
-from template_tools.resource.models import Models
-from template_tools.resource.names import MAX_LENGTH, Names, words
+from template_tools.generator import ResourceError
+from template_tools.generator.models import Models
+from template_tools.generator.names import MAX_LENGTH, Names, words
 
 _NAME = re.compile(r"[a-z][a-z0-9]*(?:_[a-z0-9]+)*")
 # Pydantic warns of fields whose names begin like its own methods.

@@ -9,11 +9,11 @@ from pathlib import Path
 from app.core.pagination import PageQuery
 from app.core.schema import ResponseSchema
 from app.database.base import TableBase
-from template_tools.resource import ResourceError, router_file
-from template_tools.resource.fields import read_fields
-from template_tools.resource.models import Models, read_models
-from template_tools.resource.names import Names, read_names
-from template_tools.resource.rendering import formatted, identifiers, paths, render_files
+from template_tools.generator import ResourceError, router_file
+from template_tools.generator.fields import read_fields
+from template_tools.generator.models import Models, read_models
+from template_tools.generator.names import Names, read_names
+from template_tools.generator.rendering import formatted, identifiers, paths, render_files
 
 # The columns that every table of PostgreSQL has, and names that SQLAlchemy and SQLModel reserve.
 _RESERVED_FIELDS = {"ctid", "cmax", "cmin", "tableoid", "xmax", "xmin", "registry", "cls"}

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from template_tools.configuration import PROJECT_ROOT
-from template_tools.resource import ResourceError
-from template_tools.resource.fields import TYPES
+from template_tools.generator import ResourceError
+from template_tools.generator.fields import TYPES
 
 if TYPE_CHECKING:
-    from template_tools.resource.plan import Plan
+    from template_tools.generator.plan import Plan
 
 _EXAMPLES = """\
 a field:
@@ -42,7 +42,7 @@ def main(arguments: Sequence[str] | None = None, root: Path = PROJECT_ROOT) -> i
     """Write the resource of the command line; an error is a sentence on the standard error."""
     options = _parse(arguments)
     # It imports the service, which takes a moment that --help need not wait for.
-    from template_tools.resource.plan import make_plan
+    from template_tools.generator.plan import make_plan
 
     try:
         if not options.name or not options.fields:
@@ -100,7 +100,7 @@ def _show(plan: "Plan") -> None:
 
 
 def _write_with_migration(plan: "Plan") -> None:
-    from template_tools.resource.migration import migrated_database, write_migration
+    from template_tools.generator.migration import migrated_database, write_migration
 
     print("Comparing the models with the database ...", flush=True)
     with migrated_database(plan.root) as config, plan.written():

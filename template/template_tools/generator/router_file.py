@@ -6,9 +6,9 @@ import shutil
 from io import StringIO
 from pathlib import Path
 
-from template_tools.resource import ResourceError
-from template_tools.resource.names import Names
-from template_tools.resource.rendering import with_format, with_sorted_imports
+from template_tools.generator import ResourceError
+from template_tools.generator.names import Names
+from template_tools.generator.rendering import with_format, with_sorted_imports
 
 PATH = "app/api/v1/router.py"
 

@@ -55,7 +55,9 @@ def main(root: Path = PROJECT_ROOT) -> int:
 def fetch_tests(root: Path, target: Path) -> str:
     """Clone the template's repository, check out its tests, and return the project's release."""
     answers = (root / ".copier-answers.yml").read_text("utf-8")
-    recorded = dict(re.findall(r"^(_commit|_src_path): (.+)$", answers, re.MULTILINE))
+    recorded: dict[str, str] = dict(
+        re.findall(r"^(_commit|_src_path): (.+)$", answers, re.MULTILINE)
+    )
     release, address = (recorded[name].strip("'\"") for name in ("_commit", "_src_path"))
     address = re.sub(r"^gh:/?", "https://github.com/", address)
     address = re.sub(r"^gl:/?", "https://gitlab.com/", address).removeprefix("git+")
@@ -77,7 +79,8 @@ def _git(*arguments: str) -> None:
 
 def _reason(error: Exception) -> str:
     if isinstance(error, subprocess.CalledProcessError):
-        return (error.stderr.strip().splitlines() or ["git failed"])[-1]
+        lines: list[str] = error.stderr.strip().splitlines() or ["git failed"]
+        return lines[-1]
     return f"there is no {error}" if isinstance(error, KeyError) else str(error)
 
 
