@@ -66,7 +66,8 @@ class TestDatabases:
         """Run the migrations, unless an earlier test run has done so since they last changed."""
         await self._connection.execute("SELECT pg_advisory_lock($1)", _BUILD_LOCK)
         try:
-            if not await self._exists(self._template):
+            query = "SELECT EXISTS (SELECT FROM pg_database WHERE datname = $1)"
+            if not await self._connection.fetchval(query, self._template):
                 await self._drop_outdated()
                 building = f"{self._template}_building"
                 await self._execute("CREATE DATABASE {}", building)
@@ -74,10 +75,6 @@ class TestDatabases:
                 await self._execute("ALTER DATABASE {} RENAME TO {}", building, self._template)
         finally:
             await self._connection.execute("SELECT pg_advisory_unlock($1)", _BUILD_LOCK)
-
-    async def _exists(self, name: str) -> bool:
-        query = "SELECT EXISTS (SELECT FROM pg_database WHERE datname = $1)"
-        return bool(await self._connection.fetchval(query, name))
 
     async def _drop_outdated(self) -> None:
         """Drop what was built from other migrations, and what killed test runs have left."""

@@ -13,15 +13,6 @@ from template_tools.generator.rendering import with_format, with_sorted_imports
 PATH = "app/api/v1/router.py"
 
 
-def lines(names: Names) -> tuple[str, str]:
-    """Return the line that imports the resource's routes, and the one that includes them."""
-    resource, path = names.singular, names.path
-    return (
-        f"from app.api.v1.{resource}.router import router as {resource}",
-        f'router.include_router({resource}, prefix="/{path}", tags=["{path}"])',
-    )
-
-
 def with_resource(names: Names, root: Path) -> tuple[str, str]:
     """Return the file as it is, and with the two lines, unless the team has added them already.
 
@@ -54,7 +45,9 @@ def replace(root: Path, text: str) -> None:
 
 
 def _insert(names: Names, text: str, tree: ast.Module, root: Path) -> str:
-    importing, including = lines(names)
+    resource, path = names.singular, names.path
+    importing = f"from app.api.v1.{resource}.router import router as {resource}"
+    including = f'router.include_router({resource}, prefix="/{path}", tags=["{path}"])'
     routers = [node for node in tree.body if _is_made(node) or _includes(node)]
     # An import below the first of them would come too late.
     first = min(map(_end, routers), default=0)

@@ -20,8 +20,7 @@ from typing import Literal
 
 from template_tools.configuration import PROJECT_ROOT, configured
 from template_tools.postgres import locks
-from template_tools.postgres.binaries import find_binaries
-from template_tools.postgres.errors import PostgresError
+from template_tools.postgres.binaries import PostgresError, find_binaries
 from template_tools.postgres.folders import make_state_folder, state_folder
 
 __all__ = [

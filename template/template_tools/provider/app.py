@@ -11,6 +11,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from template_tools.provider import authorization, token_endpoint
+from template_tools.provider.clients import basic_credentials
 from template_tools.provider.config import (
     LOOPBACK_HOSTS,
     LOOPBACK_ORIGIN,
@@ -133,7 +134,7 @@ async def userinfo(request: Request, state: CurrentState) -> Response:
 @router.post("/dev/tokens")
 async def mint_token(request: Request, state: CurrentState) -> Response:
     """Issue the token that a `TokenRequest` describes, to the registered client."""
-    state.clients.authenticate_developer(request)
+    state.clients.by_secret(*basic_credentials(request))
     wanted = TokenRequest.model_validate_json(await request.body())
     return JSONResponse(token_endpoint.token_response(state.tokens.mint(wanted)), headers=NO_STORE)
 

@@ -24,7 +24,6 @@ class ClientRegistry:
     """The registered client, which has a secret, and the public client of the docs page."""
 
     def __init__(self, config: ProviderConfig) -> None:
-        """Register the two clients that `config` names."""
         self._config = config
 
     def methods(self) -> list[str]:
@@ -51,10 +50,6 @@ class ClientRegistry:
         if client.public:
             raise refusal("Only the registered client may do this.")
         return client
-
-    def authenticate_developer(self, request: Request) -> None:
-        """Raise OAuthError (401) unless the request has the registered client's Basic header."""
-        self.by_secret(*basic_credentials(request))
 
     def by_secret(self, client_id: str, secret: str) -> Client:
         """Return the registered client; raise OAuthError (401) for wrong credentials."""

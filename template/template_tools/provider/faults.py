@@ -72,7 +72,6 @@ class FaultSwitch:
     """The faults in force, shared by the server's thread and a test's."""
 
     def __init__(self) -> None:
-        """Start healthy."""
         self._lock = threading.Lock()
         self.set(HEALTHY)
 

@@ -16,7 +16,6 @@ class SigningKey:
     """An RSA key that is generated when the provider starts, and never stored."""
 
     def __init__(self) -> None:
-        """Generate the key, under a new identifier."""
         self._key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
         self._id = f"rs256-{secrets.token_hex(4)}"
 

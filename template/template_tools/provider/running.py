@@ -14,7 +14,6 @@ class RunningProvider:
     """A provider that runs in this process. Its methods act at once, without HTTP."""
 
     def __init__(self, state: ProviderState) -> None:
-        """Wrap the state of the provider that is being served."""
         self._state = state
 
     @property

@@ -19,7 +19,6 @@ class ProviderState:
     """What one provider knows; nothing of it outlives the process."""
 
     def __init__(self, config: ProviderConfig) -> None:
-        """Start empty, healthy and with a new key."""
         self.config = config
         self.clients = ClientRegistry(config)
         self.tokens = TokenStore(config)

@@ -69,7 +69,6 @@ class TokenStore:
     """The tokens of one provider."""
 
     def __init__(self, config: ProviderConfig) -> None:
-        """Start without tokens and with a new key."""
         self._config = config
         self._tokens: dict[str, Token] = {}
         self.key = SigningKey()
