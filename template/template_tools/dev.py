@@ -51,7 +51,9 @@ _SETTINGS_OF_A_PROVIDER = (
 
 def main() -> int:
     """Run everything until Ctrl-C or SIGTERM; errors are one sentence on standard error."""
-    options = _parser().parse_args()
+    parser = argparse.ArgumentParser(prog="uv run poe dev", description=__doc__)
+    parser.add_argument("--port", type=_port, default=8000, help="of the service (default: 8000)")
+    options = parser.parse_args()
     for number in _END_SIGNALS:
         signal.signal(number, _interrupt)
     try:
@@ -63,12 +65,6 @@ def main() -> int:
         print(error, file=sys.stderr)
         return 1
     return 0
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="uv run poe dev", description=__doc__)
-    parser.add_argument("--port", type=_port, default=8000, help="of the service (default: 8000)")
-    return parser
 
 
 def _port(text: str) -> int:
@@ -102,10 +98,7 @@ def _run(stack: ExitStack, port: int) -> NoReturn:
     if embedded:
         stack.callback(_wait_for_database_end)
     os.environ["PUBLIC_URL"] = configured("PUBLIC_URL") or f"http://{HOST}:{port}"
-    os.environ["DATABASE_URL"] = stack.enter_context(development_database(PROJECT_ROOT))
-    if embedded:
-        # The one in .env belongs to another database.
-        os.environ["MIGRATION_DATABASE_URL"] = os.environ["DATABASE_URL"]
+    stack.enter_context(development_database(PROJECT_ROOT))
 
     if configured("SSO_ISSUER") is None:
         _say("starting the development identity provider")

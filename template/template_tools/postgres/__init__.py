@@ -80,15 +80,21 @@ def running_server(profile: Profile, root: Path = PROJECT_ROOT) -> Iterator[Serv
 def development_database(root: Path = PROJECT_ROOT) -> Iterator[str]:
     """Yield the DATABASE_URL that is configured, or that of a database on a leased server.
 
+    The environment of this process, and of those that it starts, then has it too.
+
     Raises:
         PostgresError: PostgreSQL is not found or does not start.
     """
     if url := configured("DATABASE_URL", root):
+        os.environ["DATABASE_URL"] = url
         yield url
         return
     with running_server("dev", root) as server:
         ensure_database(server, DEVELOPMENT_DATABASE)
-        yield server.url(DEVELOPMENT_DATABASE)
+        url = server.url(DEVELOPMENT_DATABASE)
+        # The MIGRATION_DATABASE_URL of .env belongs to another database.
+        os.environ |= {"DATABASE_URL": url, "MIGRATION_DATABASE_URL": url}
+        yield url
 
 
 def ensure_database(server: Server, name: str) -> None:
