@@ -101,16 +101,12 @@ class BodyLimit:
         async def send_problem(message: Message) -> None:
             """Replace Starlette's plain-text 413, and pass everything else on."""
             nonlocal replaced
-            if message["type"] == "http.response.start" and _is_plain_refusal(message):
+            # Only the start of a response has a status.
+            is_413 = message.get("status") == ContentTooLarge.status
+            if is_413 and Headers(raw=message["headers"]).get("content-type") != PROBLEM_MEDIA_TYPE:
                 replaced = True
                 await ContentTooLarge().response()(scope, receive, send)
             if not replaced:
                 await send(message)
 
         await self.app(scope, receive, send_problem)
-
-
-def _is_plain_refusal(message: Message) -> bool:
-    media_type = Headers(raw=message["headers"]).get("content-type")
-    status: int = message["status"]
-    return status == ContentTooLarge.status and media_type != PROBLEM_MEDIA_TYPE

@@ -32,10 +32,7 @@ _ERROR = {
 _FASTAPI_422 = {
     "application/json": {"schema": {"$ref": "#/components/schemas/HTTPValidationError"}}
 }
-_ETAG = {
-    "description": "The state of the resource, for If-Match",
-    "schema": {"type": "string"},
-}
+_ETAG = {"description": "The state of the resource, for If-Match", "schema": {"type": "string"}}
 _LOCATION = {
     "description": "The URL of the resource",
     "schema": {"type": "string", "format": "uri-reference"},

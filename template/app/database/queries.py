@@ -66,12 +66,7 @@ async def update_row[T: TableBase](
     changes: dict[str, Any],
     precondition: Precondition,
 ) -> T:
-    """Change columns of a row, and return it; no change leaves its version as it is.
-
-    Raises:
-        NotFound: There is none.
-        PreconditionFailed: It is not in the state that the caller has seen.
-    """
+    """Change columns of a row that ``lock_row`` returns; no change leaves its version as it is."""
     row = await lock_row(session, table, key, precondition)
     row.sqlmodel_update(changes)
     await session.flush()
@@ -81,12 +76,7 @@ async def update_row[T: TableBase](
 async def delete_row(
     session: AsyncSession, table: type[TableBase], key: UUID, precondition: Precondition
 ) -> None:
-    """Delete a row.
-
-    Raises:
-        NotFound: There is none.
-        PreconditionFailed: It is not in the state that the caller has seen.
-    """
+    """Delete a row that ``lock_row`` returns."""
     await session.delete(await lock_row(session, table, key, precondition))
     await session.flush()
 

@@ -51,12 +51,11 @@ class TokenIntrospection(SecurityBase):
     URL, and adds the scheme for pasting a token.
     """
 
-    def __init__(self) -> None:
-        self.scheme_name = "SSO"
-        self.model = OpenIdConnect(
-            openIdConnectUrl="/.well-known/openid-configuration",
-            description="Log in at the identity provider.",
-        )
+    scheme_name = "SSO"
+    model = OpenIdConnect(
+        openIdConnectUrl="/.well-known/openid-configuration",
+        description="Log in at the identity provider.",
+    )
 
     async def __call__(self, connection: HTTPConnection, required: SecurityScopes) -> TokenData:
         """Return what the identity provider says about the bearer token of a request or WebSocket.

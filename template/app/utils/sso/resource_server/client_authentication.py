@@ -35,9 +35,9 @@ class ClientAuthentication:
         self._secret = settings.client_secret.get_secret_value()
         self._issuer = settings.sso_issuer
         self._key_id = settings.client_key_id
-        self._key: SigningKey | None = None
+        self._signs_with: tuple[SigningKey, str] | None = None
         if self._method == "private_key_jwt" and settings.client_private_key_file is not None:
-            self._key = _signing_key(settings.client_private_key_file)
+            self._signs_with = _signing_key(settings.client_private_key_file)
 
     def headers(self) -> dict[str, str]:
         """Return the headers to send with a request."""
@@ -69,7 +69,8 @@ class ClientAuthentication:
 
         Its audience is the issuer, so that no other server can use it there.
         """
-        assert self._key is not None  # noqa: S101 - the settings ask for it with this method
+        assert self._signs_with is not None  # noqa: S101 - the settings ask for it with this method
+        key, algorithm = self._signs_with
         now = int(time.time())
         claims = {
             "iss": self._client_id,
@@ -80,7 +81,7 @@ class ClientAuthentication:
             "exp": now + _ASSERTION_SECONDS,
         }
         headers = {"kid": self._key_id} if self._key_id else None
-        return jwt.encode(claims, self._key, _algorithm_of(self._key), headers)
+        return jwt.encode(claims, key, algorithm, headers)
 
 
 def _basic(client_id: str, secret: str) -> dict[str, str]:
@@ -88,26 +89,20 @@ def _basic(client_id: str, secret: str) -> dict[str, str]:
     return {"Authorization": "Basic " + base64.b64encode(credentials).decode()}
 
 
-def _signing_key(file: Path) -> SigningKey:
+def _signing_key(file: Path) -> tuple[SigningKey, str]:
+    """Return the key in a file, and the algorithm that it signs with."""
     try:
         key = load_pem_private_key(file.read_bytes(), password=None)
     except (ValueError, TypeError):
         key = None
-    if isinstance(key, EllipticCurvePrivateKey) and key.curve.name not in _CURVE_ALGORITHMS:
-        key = None
-    if not isinstance(
-        key, RSAPrivateKey | EllipticCurvePrivateKey | Ed25519PrivateKey | Ed448PrivateKey
-    ):
-        raise SystemExit(
-            "The service cannot start: CLIENT_PRIVATE_KEY_FILE holds no RSA, EC (P-256, P-384, "
-            "P-521), Ed25519 or Ed448 key in PEM form without a passphrase."
-        )
-    return key
-
-
-def _algorithm_of(key: SigningKey) -> str:
-    if isinstance(key, RSAPrivateKey):
-        return "RS256"
-    if isinstance(key, EllipticCurvePrivateKey):
-        return _CURVE_ALGORITHMS[key.curve.name]
-    return "EdDSA"
+    match key:
+        case RSAPrivateKey():
+            return key, "RS256"
+        case EllipticCurvePrivateKey() if key.curve.name in _CURVE_ALGORITHMS:
+            return key, _CURVE_ALGORITHMS[key.curve.name]
+        case Ed25519PrivateKey() | Ed448PrivateKey():
+            return key, "EdDSA"
+    raise SystemExit(
+        "The service cannot start: CLIENT_PRIVATE_KEY_FILE holds no RSA, EC (P-256, P-384, "
+        "P-521), Ed25519 or Ed448 key in PEM form without a passphrase."
+    )

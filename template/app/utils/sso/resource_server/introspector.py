@@ -26,13 +26,13 @@ from app.utils.sso.resource_server.provider_errors import (
     ProviderFailsForToken,
 )
 from app.utils.sso.resource_server.rate_limited_log import RateLimitedLog
-from app.utils.sso.resource_server.shared_cache import open_shared_cache
 from app.utils.sso.resource_server.single_flight import SingleFlight
 from app.utils.sso.resource_server.token_cache import (
     SharedCache,
     SharedResponse,
     TokenCache,
     cache_key,
+    open_shared_cache,
 )
 from app.utils.sso.resource_server.token_validation import Token, TokenNotInForce, TokenValidator
 from app.utils.sso.resource_server.unverified_claims import read_unverified_jwt

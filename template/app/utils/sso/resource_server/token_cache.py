@@ -5,6 +5,8 @@ each request. Keys are hashes, so that no dump of the memory holds a token.
 """
 
 import hashlib
+from contextlib import AbstractAsyncContextManager, nullcontext
+from importlib import import_module
 from typing import NamedTuple, Protocol
 
 from cachetools import TLRUCache, TTLCache
@@ -46,6 +48,33 @@ class SharedCache(Protocol):
     async def put(self, key: bytes, response: SharedResponse, seconds: float) -> None:
         """Keep an entry for so many seconds, if the cache answers."""
         ...
+
+
+def open_shared_cache(
+    settings: CoreSettings, clock: Clock, timeout_seconds: float
+) -> AbstractAsyncContextManager[SharedCache | None]:
+    """Open the cache that ``TOKEN_CACHE_URL`` names; without it there is none.
+
+    Nor is there one in the mode ``jwt``: verifying a signature is faster than asking a cache.
+
+    Raises:
+        SystemExit: There is a URL, and the project was made without what it takes.
+    """
+    if settings.token_cache_url is None or settings.sso_mode == "jwt":
+        return nullcontext()
+    try:
+        # The module, and the package that it needs, are there where the answer to the template's
+        # question token_cache is valkey.
+        valkey = import_module("app.utils.sso.resource_server.valkey_cache")
+    except ModuleNotFoundError:
+        raise SystemExit(
+            "The service cannot start: TOKEN_CACHE_URL is set, and this project keeps tokens in "
+            "memory. Unset it, or run: uvx copier update --data token_cache=valkey"
+        ) from None
+    opened: AbstractAsyncContextManager[SharedCache] = valkey.open_valkey_cache(
+        settings, clock, timeout_seconds
+    )
+    return opened
 
 
 class TokenCache:
