@@ -25,7 +25,6 @@ from starlette.requests import HTTPConnection
 logger = logging.getLogger(__name__)
 
 PROBLEM_MEDIA_TYPE = "application/problem+json"
-
 _CONCURRENT = "A concurrent request was in the way; try again."
 _UNSTORABLE = "The database cannot store a value of the request."
 
