@@ -208,7 +208,7 @@ class TestWhenItEnds:
             # A terminal sends it to every process in the foreground.
             os.killpg(service.process.pid, signal.SIGINT)
             assert_gone(service, ports, STOP_SECONDS)
-            assert "Stopped: the service, and everything that was started" in service.said()
+            assert "Stopped the service and everything that was started" in service.said()
 
     def test_nothing_is_left_after_it_was_killed(self, project: Project, tmp_path: Path) -> None:
         with running_dev(project, tmp_path) as service:
