@@ -28,21 +28,7 @@ from sqlmodel import SQLModel
 import app.database.base  # noqa: F401 - the names of constraints
 from template_tools.configuration import PROJECT_ROOT
 
-# Rules about style, and about timeouts that migrations/env.py sets for each revision. A revision is
-# one transaction, and IF NOT EXISTS would hide an index whose creation has failed.
-LEFT_OUT = (
-    "ban-char-field",
-    "prefer-bigint-over-int",
-    "prefer-bigint-over-smallint",
-    "prefer-identity",
-    "prefer-robust-stmts",
-    "prefer-text-field",
-    "prefer-timestamp-tz",
-    "require-enum-value-ordering",
-    "require-lock-timeout",
-    "require-statement-timeout",
-    "require-timeout-settings",
-)
+_RULES = Path(__file__).with_name("squawk.toml")
 _ACCEPTED = re.compile(r"^\s*# (squawk-ignore-file\b.*)$", re.MULTILINE)
 _ADVICE = """
 {docs}/migrations.md shows the safe way. To accept a finding, write its rule into the
@@ -65,9 +51,7 @@ def main(root: Path = PROJECT_ROOT) -> int:
         if not files:
             return 0
         # Findings show the names as they are given, so they are relative to the folder.
-        done = subprocess.run(
-            [program, f"--exclude={','.join(LEFT_OUT)}", *files], cwd=folder, check=False
-        )
+        done = subprocess.run([program, f"--config={_RULES}", *files], cwd=folder, check=False)
     if done.returncode:
         docs = _read_tool_tables(root).get("service", {}).get("template_docs", "docs")
         print(_ADVICE.format(docs=docs), file=sys.stderr)

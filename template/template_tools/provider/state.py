@@ -63,9 +63,7 @@ class ProviderState:
 
 def provider_state(app: FastAPI) -> ProviderState:
     """Return the state of a provider that `create_provider` has made."""
-    state = app.state.provider
-    if not isinstance(state, ProviderState):
-        raise TypeError("This application is not a development provider.")
+    state: ProviderState = app.state.provider
     return state
 
 
