@@ -108,11 +108,11 @@ class TokenUnchecked(ServiceUnavailable):
     This is never a 401, because clients answer a 401 by logging their users out.
     """
 
-    reason: ClassVar[str]
+    cause: ClassVar[str]
 
     def __init__(self, retry_after: int | None = None) -> None:
         headers = {} if retry_after is None else {"Retry-After": str(retry_after)}
-        super().__init__(f"The token could not be checked because {self.reason}.", headers=headers)
+        super().__init__(f"The token could not be checked because {self.cause}.", headers=headers)
 
 
 class ProviderUnavailable(TokenUnchecked):
@@ -120,7 +120,7 @@ class ProviderUnavailable(TokenUnchecked):
 
     type = "urn:problem:sso-unavailable"
     title = "Identity provider unavailable"
-    reason = "the identity provider is unavailable"
+    cause = "the identity provider is unavailable"
 
 
 class ProviderMisconfigured(TokenUnchecked):
@@ -128,5 +128,5 @@ class ProviderMisconfigured(TokenUnchecked):
 
     type = "urn:problem:sso-misconfigured"
     title = "Identity provider misconfigured"
-    reason = "this service is misconfigured"
+    cause = "this service is misconfigured"
     retry_after = 30
