@@ -1,6 +1,7 @@
 """The workflows that projects get: safe by an auditor's rules, and the update really updates."""
 
 import os
+import re
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,16 +14,6 @@ from tests.answers import Answers
 from tests.projects import REPOSITORY, Project, commit, output, render, run, succeed, uv
 
 NEXT_RELEASE = "999.1.0"
-CHANGELOG = """# Changelog
-
-## [999.1.0] - 2036-01-01
-
-### Security
-
-- A hole is closed.
-
-## [999.0.0] - 2035-01-01
-"""
 # What stands in for GitHub's own command line, which only GitHub can answer.
 GH = """#!/bin/sh
 echo "$@" >> "$GH_LOG"
@@ -108,7 +99,6 @@ def runner(template: Path, tmp_path: Path, make_project: Callable[[Answers], Pro
     shutil.copytree(template, releases)
     errors = releases / "template" / "app" / "core" / "errors.py"
     errors.write_text(f"{errors.read_text('utf-8')}\n# The hole is closed.\n", "utf-8")
-    (releases / "CHANGELOG.md").write_text(CHANGELOG, "utf-8")
     commit(releases, "The next release")
     succeed("git", "tag", NEXT_RELEASE, cwd=releases)
 
@@ -135,14 +125,15 @@ def runner(template: Path, tmp_path: Path, make_project: Callable[[Answers], Pro
 def test_the_workflow_opens_a_pull_request_that_says_what_the_release_brings(
     runner: Runner,
 ) -> None:
-    outputs = runner.step("Update, and keep what the changelog says")
+    outputs = runner.step("Update, and keep what template-status says")
     assert outputs == {"changed": "yes"}
 
     runner.step("Open the pull request")
 
     calls = (runner.temporary / "gh.log").read_text("utf-8")
     assert "pr create --head template-update" in calls
-    assert "A hole is closed." in calls
+    assert f"the newest release is {NEXT_RELEASE}" in calls
+    assert re.search(r"What each release brings and asks: \S+/CHANGELOG\.md", calls)
     assert "Checks and tests: success" in calls
     branch = "template-update:app/core/errors.py"
     pushed = succeed("git", "-C", str(runner.project.folder), "show", branch, cwd=Path(os.sep))
@@ -151,10 +142,10 @@ def test_the_workflow_opens_a_pull_request_that_says_what_the_release_brings(
 
 
 def test_the_workflow_does_nothing_where_there_is_no_newer_release(runner: Runner) -> None:
-    runner.step("Update, and keep what the changelog says")
+    runner.step("Update, and keep what template-status says")
     commit(runner.project.folder, "Update from the template")
 
-    outputs = runner.step("Update, and keep what the changelog says")
+    outputs = runner.step("Update, and keep what template-status says")
 
     assert outputs == {"changed": "no"}
 
@@ -164,6 +155,6 @@ def test_the_workflow_says_when_there_is_a_conflict(runner: Runner) -> None:
     errors.write_text(f"{errors.read_text('utf-8')}\n# Our own last line.\n", "utf-8")
     commit(runner.project.folder, "An edit where the template will edit")
 
-    outputs = runner.step("Update, and keep what the changelog says")
+    outputs = runner.step("Update, and keep what template-status says")
 
     assert outputs == {"changed": "yes", "conflicts": "yes"}

@@ -7,15 +7,15 @@ import subprocess
 import sys
 from pathlib import Path
 
+from app.core.project import DOCUMENTATION
 from template_tools.configuration import PROJECT_ROOT
 
 _COPIER = "copier>=9.19,<10"
-_SECONDS = 120
 _NO_ANSWER = """\
 The template's releases cannot be read: {reason}
 The repository is the _src_path in .copier-answers.yml; git must be able to read it from here."""
 _UPDATE = """\
-The template's CHANGELOG.md says what each release asks of a project.
+What each release brings and asks: {changelog}
 To update, on a clean work tree: uvx copier update --context-lines 1000"""
 
 
@@ -34,7 +34,7 @@ def main(arguments: list[str] | None = None, root: Path = PROJECT_ROOT) -> int:
         print(f"The project is based on {current} of the template, which is the newest release.")
         return 0
     print(f"The project is based on {current} of the template; the newest release is {latest}.")
-    print(_UPDATE)
+    print(_UPDATE.format(changelog=f"{DOCUMENTATION.removesuffix('docs')}CHANGELOG.md"))
     return 1 if options.check else 0
 
 
@@ -49,7 +49,7 @@ def _check_update(root: Path) -> dict[str, str | bool]:
         capture_output=True,
         check=True,
         encoding="utf-8",
-        timeout=_SECONDS,
+        timeout=120,
     )
     status: dict[str, str | bool] = json.loads(done.stdout)
     return status
