@@ -21,6 +21,11 @@ def current_version(repository: Path = REPOSITORY) -> str:
     return version
 
 
+def head_commit(repository: Path = REPOSITORY) -> str:
+    """Return the hash of the commit that is checked out."""
+    return succeed("git", "rev-parse", "HEAD", cwd=repository).strip()
+
+
 def find_releases(repository: Path = REPOSITORY) -> list[Release]:
     """Return the releases, the oldest first; none where the history does not tell."""
     try:
