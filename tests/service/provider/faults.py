@@ -54,6 +54,9 @@ class Faults(provider.Faults):
     without_key_members: frozenset[str] = frozenset()
     """Members missing from every key of the JWKS: many providers publish no alg, some no kid."""
 
+    override_key_members: Claims = Field(default={})
+    """Members that every key of the JWKS gets, such as the same kid."""
+
     extra_keys: list[Claims] = Field(default=[])
     """Keys that come first in the JWKS, as they stand: symmetric, unknown, broken or others'."""
 
@@ -66,7 +69,8 @@ class Faults(provider.Faults):
     @model_validator(mode="after")
     def _have_an_effect(self) -> Self:
         """Refuse a field whose endpoint is healthy: the test that sets it would prove nothing."""
-        if (self.without_key_members or self.extra_keys) and "jwks" not in self.endpoints:
+        odd_keys = self.without_key_members or self.override_key_members or self.extra_keys
+        if odd_keys and "jwks" not in self.endpoints:
             raise ValueError("The keys are faulty only when the endpoints include jwks.")
         if self.introspection_jwt and "introspection" not in self.endpoints:
             raise ValueError("The JWT is faulty only when the endpoints include introspection.")
@@ -91,7 +95,7 @@ class Faults(provider.Faults):
             return document
         missing = self.without_key_members
         kept = [
-            {name: key[name] for name in key if name not in missing}
+            {name: key[name] for name in key if name not in missing} | self.override_key_members
             for key in keys
             if isinstance(key, dict)
         ]

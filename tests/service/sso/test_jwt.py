@@ -175,12 +175,25 @@ class TestTheSignature:
         token = provider.sign(claims(provider), kid=None)
         assert (await get(caller, token)).status_code == 200
 
-    async def test_and_with_no_more_than_a_few(
-        self, caller: httpx2.AsyncClient, provider: RunningProvider
+    @pytest.mark.parametrize("others", [10, 15])
+    async def test_there_may_be_many_keys_without_an_identifier(
+        self, caller: httpx2.AsyncClient, provider: RunningProvider, others: int
+    ) -> None:
+        publish(provider, *[public_jwk(_RSA)] * others, missing=frozenset({"kid"}))
+        for kid in (None, "signed-with"):
+            token = provider.sign(claims(provider), kid=kid)
+            assert (await get(caller, token)).status_code == 200
+
+    async def test_more_keys_than_can_be_tried_are_our_fault_and_not_the_tokens(
+        self, caller: httpx2.AsyncClient, provider: RunningProvider, log: Log
     ) -> None:
         """Each key costs a verification, and anybody can send a token without an identifier."""
-        publish(provider, *(public_jwk(_RSA, kid=f"key-{number}") for number in range(8)))
-        assert_refused(await get(caller, provider.sign(claims(provider), kid=None)))
+        publish(provider, *(public_jwk(_RSA, kid=f"key-{number}") for number in range(16)))
+        answer = await get(caller, provider.sign(claims(provider), kid=None))
+        assert_unavailable(answer, "sso-misconfigured")
+        assert log.lines() == [
+            ("ERROR", "17 of the provider's keys fit a token: their kid, or the token's, is missing")
+        ]
         assert (await get(caller, provider.sign(claims(provider)))).status_code == 200
 
     @pytest.mark.parametrize(
@@ -516,6 +529,20 @@ class TestTheKeys:
                 token = provider.sign(claims(provider), algorithm=algorithm)
             assert (await get(caller, token)).status_code == 200
 
+    @pytest.mark.parametrize("name", ["alg", "use", "kid"])
+    @pytest.mark.parametrize("nothing", [None, ""])
+    async def test_an_empty_member_is_as_good_as_none(
+        self,
+        caller: httpx2.AsyncClient,
+        provider: RunningProvider,
+        name: str,
+        nothing: str | None,
+    ) -> None:
+        provider.faults = Faults(endpoints=_JWKS, override_key_members={name: nothing})
+        for algorithm in ALGORITHMS:
+            token = provider.sign(claims(provider), algorithm=algorithm)
+            assert (await get(caller, token)).status_code == 200
+
     @pytest.mark.parametrize(
         "odd",
         [
@@ -712,18 +739,93 @@ class TestTheKeys:
         clock.ahead += 601
         assert_refused(await get(caller, old))
 
-    async def test_an_invented_identifier_has_them_fetched_once_in_half_a_minute(
+    @pytest.mark.parametrize("kid", [None, "the-same"])
+    async def test_a_new_one_under_the_old_identifier_is_fetched_for_its_first_token(
+        self, caller: httpx2.AsyncClient, provider: RunningProvider, kid: str | None
+    ) -> None:
+        provider.faults = Faults(endpoints=_JWKS, override_key_members={"kid": kid})
+        old = provider.sign(claims(provider), kid=kid)
+        assert (await get(caller, old)).status_code == 200
+        provider.rotate_keys()
+
+        assert (await get(caller, provider.sign(claims(provider), kid=kid))).status_code == 200
+        assert provider.jwks_calls == 2
+        again = provider.sign(claims(provider) | {"jti": "another"}, kid=kid)
+        assert (await get(caller, again)).status_code == 200
+        assert provider.jwks_calls == 2
+
+    async def test_the_withdrawn_one_is_not_accepted_from_then_on(
         self, caller: httpx2.AsyncClient, provider: RunningProvider, clock: Clock
+    ) -> None:
+        provider.faults = Faults(endpoints=_JWKS, override_key_members={"kid": "the-same"})
+        old = provider.sign(claims(provider), kid="the-same")
+        assert (await get(caller, old)).status_code == 200
+        provider.rotate_keys()
+        new = provider.sign(claims(provider), kid="the-same")
+        assert (await get(caller, new)).status_code == 200
+        clock.ahead += 61
+        assert_refused(await get(caller, old))
+
+    @pytest.mark.parametrize("forged", ["unknown identifier", "bad signature"])
+    async def test_forged_tokens_have_them_fetched_no_more_than_every_three_seconds(
+        self, caller: httpx2.AsyncClient, provider: RunningProvider, clock: Clock, forged: str
+    ) -> None:
+        def forge() -> str:
+            if forged == "unknown identifier":
+                return provider.sign(claims(provider), kid="invented")
+            content, _, signature = provider.sign(claims(provider)).rpartition(".")
+            return f"{content}.{'B' if signature[0] == 'A' else 'A'}{signature[1:]}"
+
+        assert (await get(caller, provider.mint(format="jwt"))).status_code == 200
+        for _ in range(10):
+            assert_refused(await get(caller, forge()))
+        assert provider.jwks_calls == 11
+
+        for _ in range(100):
+            assert_unavailable(await get(caller, forge()))
+        assert provider.jwks_calls == 11
+        for seconds in (3, 6, 9):
+            clock.ahead = seconds
+            assert_refused(await get(caller, forge()))
+            assert_unavailable(await get(caller, forge()))
+        assert provider.jwks_calls == 14
+
+    async def test_a_good_token_of_a_new_one_is_never_blamed_for_forged_ones(
+        self, caller: httpx2.AsyncClient, provider: RunningProvider, clock: Clock
+    ) -> None:
+        """A 401 would log its user out; the 503 says when to try again."""
+        assert (await get(caller, provider.mint(format="jwt"))).status_code == 200
+        for _ in range(12):
+            await get(caller, provider.sign(claims(provider), kid="invented"))
+        provider.rotate_keys()
+        good = provider.mint(format="jwt")
+
+        answer = await get(caller, good)
+        assert_unavailable(answer)
+        clock.ahead += int(answer.headers["retry-after"])
+        assert (await get(caller, good)).status_code == 200
+
+    async def test_many_forged_tokens_at_once_share_a_fetch(
+        self, caller: httpx2.AsyncClient, provider: RunningProvider
+    ) -> None:
+        assert (await get(caller, provider.mint(format="jwt"))).status_code == 200
+        provider.faults = Faults(endpoints=_JWKS, latency=0.2)
+        tokens = [provider.sign(claims(provider), kid=f"invented-{i}") for i in range(50)]
+        for answer in await asyncio.gather(*(get(caller, token) for token in tokens)):
+            assert_refused(answer)
+        assert provider.jwks_calls == 2
+
+    @pytest.mark.parametrize(
+        "changes", [{"iss": "https://another.example"}, {"iss": None}, {"exp": 1}], ids=str
+    )
+    async def test_a_forged_token_that_would_be_refused_anyway_has_them_not_fetched(
+        self, caller: httpx2.AsyncClient, provider: RunningProvider, changes: Jwk
     ) -> None:
         assert (await get(caller, provider.mint(format="jwt"))).status_code == 200
         for _ in range(20):
-            clock.ahead += 1
-            assert_refused(await get(caller, provider.sign(claims(provider), kid="invented")))
+            token = provider.sign(claims(provider, **changes), kid="invented")
+            assert_refused(await get(caller, token))
         assert provider.jwks_calls == 1
-        clock.ahead += 11
-        for _ in range(20):
-            assert_refused(await get(caller, provider.sign(claims(provider), kid="invented")))
-        assert provider.jwks_calls == 2
 
     async def test_an_unknown_one_is_a_503_while_they_cannot_be_fetched(
         self, caller: httpx2.AsyncClient, provider: RunningProvider, clock: Clock

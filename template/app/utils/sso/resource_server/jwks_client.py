@@ -11,16 +11,22 @@ from app.core.settings import CoreSettings
 from app.utils.sso.resource_server.clock import Clock
 from app.utils.sso.resource_server.discovery import Discovery
 from app.utils.sso.resource_server.provider_client import ProviderClient
-from app.utils.sso.resource_server.provider_errors import ProviderError, ProviderUnreachable
+from app.utils.sso.resource_server.provider_errors import (
+    ProviderConfigurationError,
+    ProviderError,
+    ProviderUnreachable,
+)
+from app.utils.sso.resource_server.rate_limit import RateLimit
 from app.utils.sso.resource_server.rate_limited_log import RateLimitedLog
 from app.utils.sso.resource_server.single_flight import SingleFlight
 from app.utils.sso.resource_server.strict_json import parse_object
 
 _FRESH_SECONDS = 600
-# How soon an unknown key, or a failure, may cause the next fetch.
-_COOLDOWN_SECONDS = 30
 _RETRY_SECONDS = 5
-_MAX_KEYS_TRIED = 8
+# A token that fits no key causes a fetch, because the keys may have changed. So may a forged one.
+_RENEWALS_AT_ONCE = 10
+_RENEWALS_PER_SECOND = 1 / 3
+_MAX_KEYS_TRIED = 16
 
 # What each algorithm signs with (RFC 7518 §3.1, RFC 8037 §3.1, RFC 9864 §2.2). HS256 is left out,
 # because its key would be the public one, and "none" is no signature.
@@ -29,6 +35,8 @@ KEY_TYPES = {
     **dict.fromkeys(("ES256", "ES384", "ES512"), "EC"),
     **dict.fromkeys(("EdDSA", "Ed25519"), "OKP"),
 }
+# Some providers write these for a member that they do not use.
+_ABSENT = (None, "")
 
 
 class JwksClient:
@@ -42,35 +50,67 @@ class JwksClient:
         self._log = RateLimitedLog(logging.getLogger(__name__), clock)
         # No caller owns a fetch: a health check that gives up must not end it for the requests.
         self._fetches = SingleFlight[None, None]()
+        self._renewals = RateLimit(clock, per_second=_RENEWALS_PER_SECOND, burst=_RENEWALS_AT_ONCE)
         self._documents: list[JWKDict] = []
         self._keys: dict[tuple[int, str], jwt.PyJWK | None] = {}
         self._fetched_at = float("-inf")
         self._tried_at = float("-inf")
         self._error: ProviderError | None = None
+        # The numbers of the fetch that was started last, and of the last one that succeeded.
+        self._started = 0
+        self._succeeded = 0
+
+    @property
+    def fetches(self) -> int:
+        """How many fetches have been started, as ``renew`` takes it."""
+        return self._started
 
     async def keys_for(self, algorithm: str, key_id: object) -> list[jwt.PyJWK]:
         """Return the keys that a JWT with this ``alg`` and ``kid`` may be signed with.
 
-        The list is empty if the provider has no such key. If it cannot tell, that is an error.
+        A key without a ``kid`` may have signed any JWT, and a JWT without one may be signed with
+        any key (RFC 7517 §4.5, RFC 7515 §4.1.4). The list may be empty.
+
+        Raises:
+            ProviderError: There are no keys, or too many fit to try them all.
         """
         if self._clock.monotonic() - self._fetched_at >= _FRESH_SECONDS:
             if self._error is None:
                 await self.refresh()
-            elif self._may_fetch():
+            elif self._may_try():
                 # The provider is down: the last good keys stay in use, and no request waits.
                 self._fetches.start(None, self._fetch)
-        if not (found := self._matching(algorithm, key_id)):
-            # The key is new, or made up; ``refresh`` limits how often the latter causes a fetch.
+        if not self._documents:
             await self.refresh()
-            found = self._matching(algorithm, key_id)
-            if not found:
-                # It may be in the document that could not be fetched.
-                self._raise_error()
-        return found
+        return self._matching(algorithm, key_id)
+
+    async def renew(self, fetches: int) -> None:
+        """Return when a fetch has succeeded that was started after the first ``fetches``.
+
+        It is for a token that fits none of the keys: the provider may have changed them since.
+
+        Raises:
+            ProviderError: The keys cannot be fetched now, or were fetched too often because of
+                such tokens, so that nobody can know whether this one is good.
+        """
+        while self._succeeded <= fetches:
+            if not self._fetches.is_running(None):
+                if not self._may_try():
+                    self._raise_error()
+                if not self._renewals.take():
+                    self._log.warning(
+                        "Tokens that fit none of the provider's keys have had them fetched often;"
+                        " whether such a token is good stays open until the next fetch"
+                    )
+                    raise ProviderUnreachable(
+                        "no more keys are fetched now", retry_after=self._renewals.retry_after
+                    )
+            await self._fetches.run(None, self._fetch)
+            self._raise_error()
 
     async def refresh(self) -> None:
-        """Fetch the keys, unless that was tried just now."""
-        if self._may_fetch():
+        """Fetch the keys, unless that has just failed."""
+        if self._may_try():
             await self._fetches.run(None, self._fetch)
         if not self._documents:
             self._raise_error()
@@ -85,18 +125,25 @@ class JwksClient:
             # A copy, because raising it adds the frames of the caller, and so a token.
             raise copy(self._error)
 
-    def _may_fetch(self) -> bool:
-        pause = _RETRY_SECONDS if self._error is not None else _COOLDOWN_SECONDS
-        return self._clock.monotonic() - self._tried_at >= pause
+    def _may_try(self) -> bool:
+        tried_lately = self._clock.monotonic() - self._tried_at < _RETRY_SECONDS
+        return self._error is None or not tried_lately
 
     def _matching(self, algorithm: str, key_id: object) -> list[jwt.PyJWK]:
         found = []
         for index, document in enumerate(self._documents):
-            if key_id is not None and document.get("kid") != key_id:
+            if key_id is not None and document.get("kid") not in (key_id, *_ABSENT):
                 continue
             if _serves(document, algorithm) and (key := self._key(index, algorithm)):
                 found.append(key)
-        return found[:_MAX_KEYS_TRIED]
+        if len(found) > _MAX_KEYS_TRIED:
+            # Each costs a verification, and some of the tokens that they signed are good.
+            self._log.error(
+                "%s of the provider's keys fit a token: their kid, or the token's, is missing",
+                len(found),
+            )
+            raise ProviderConfigurationError(f"more than {_MAX_KEYS_TRIED} keys fit a token")
+        return found
 
     def _key(self, index: int, algorithm: str) -> jwt.PyJWK | None:
         # Building one costs as much as a verification.
@@ -111,6 +158,8 @@ class JwksClient:
         return self._keys[index, algorithm]
 
     async def _fetch(self) -> None:
+        self._started += 1
+        number = self._started
         try:
             # One deadline for all of it: discovery may take several calls, each with its own.
             async with self._provider.deadline():
@@ -125,6 +174,7 @@ class JwksClient:
             self._log.error("The identity provider's keys cannot be fetched: %s", error)
         else:
             self._error = None
+            self._succeeded = number
             self._fetched_at = self._clock.monotonic()
         finally:
             self._tried_at = self._clock.monotonic()
@@ -150,7 +200,7 @@ def _serves(document: JWKDict, algorithm: str) -> bool:
         document.get("kty") == KEY_TYPES[algorithm]
         # A private key that was published by mistake proves nothing: anybody can sign with it.
         and "d" not in document
-        and document.get("use", "sig") == "sig"
-        and document.get("alg", algorithm) == algorithm
+        and document.get("use") in ("sig", *_ABSENT)
+        and document.get("alg") in (algorithm, *_ABSENT)
         and (algorithm != "Ed25519" or document.get("crv") == "Ed25519")
     )

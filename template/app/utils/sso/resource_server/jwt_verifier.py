@@ -1,7 +1,7 @@
 """Verifying a JWT by its signature (RFC 7515, RFC 9068)."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import jwt
 
@@ -13,7 +13,7 @@ from app.utils.sso.resource_server.jwks_client import KEY_TYPES, JwksClient
 from app.utils.sso.resource_server.metrics import REFUSALS
 from app.utils.sso.resource_server.strict_json import parse_object
 from app.utils.sso.resource_server.token_validation import LEEWAY_SECONDS
-from app.utils.sso.resource_server.unverified_claims import Jwt
+from app.utils.sso.resource_server.unverified_claims import Jwt, read_unverified_jwt
 
 logger = logging.getLogger(__name__)
 
@@ -41,6 +41,7 @@ class JwtVerifier:
         self, keys: JwksClient, settings: CoreSettings, names: ClaimNames, clock: Clock
     ) -> None:
         self._keys = keys
+        self._issuer = settings.sso_issuer
         self._strict = settings.sso_jwt_type == "at+jwt"
         # Where the provider is asked as well, it recognises an ID token better than we can.
         self._alone = settings.sso_mode == "jwt"
@@ -61,16 +62,26 @@ class JwtVerifier:
         algorithm = header.get("alg")
         if not isinstance(algorithm, str) or algorithm not in KEY_TYPES:
             raise InvalidJwt("The token is signed with an algorithm that is not accepted.")
-        for key in await self._keys.keys_for(algorithm, header.get("kid")):
-            try:
-                payload = _JWS.decode(token, key.key, algorithms=[algorithm])
-            except jwt.PyJWTError:
-                continue
-            try:
-                return Jwt(header, parse_object(payload))
-            except ValueError:
-                raise InvalidJwt("The token's claims cannot be read.") from None
-        raise InvalidJwt("The token is not signed by the identity provider.")
+        key_id, fetches = header.get("kid"), self._keys.fetches
+        payload = _verified(token, algorithm, await self._keys.keys_for(algorithm, key_id))
+        if payload is None and self._may_be_good(token):
+            # The provider may have changed its keys since, even one whose kid stayed the same.
+            await self._keys.renew(fetches)
+            payload = _verified(token, algorithm, await self._keys.keys_for(algorithm, key_id))
+        if payload is None:
+            raise InvalidJwt("The token is not signed by the identity provider.")
+        try:
+            return Jwt(header, parse_object(payload))
+        except ValueError:
+            raise InvalidJwt("The token's claims cannot be read.") from None
+
+    def _may_be_good(self, token: str) -> bool:
+        """Whether a token says by itself that it is the issuer's, and has not expired."""
+        unverified = read_unverified_jwt(token)
+        if unverified is None or unverified.claims.get("iss") != self._issuer:
+            return False
+        expires = _time(unverified.claims.get("exp"))
+        return expires is None or expires > self._clock.time() - LEEWAY_SECONDS
 
     async def verify_access_token(self, token: str) -> tuple[TokenData, Jwt]:
         """Return the data of an access token, and the JWT that they come from.
@@ -105,6 +116,19 @@ class JwtVerifier:
             raise _refusal("The token has an invalid timestamp.")
         if issued > self._clock.time() + LEEWAY_SECONDS:
             raise _refusal("The token was issued in the future.")
+
+
+def _verified(token: str, algorithm: str, keys: Iterable[jwt.PyJWK]) -> bytes | None:
+    """Return the payload of a JWT, if one of ``keys`` has signed it."""
+    for key in keys:
+        try:
+            payload: bytes = _JWS.decode(token, key.key, algorithms=[algorithm])
+        except (jwt.InvalidSignatureError, jwt.InvalidKeyError):
+            continue
+        except jwt.PyJWTError:
+            raise InvalidJwt("The token has a header that is not accepted.") from None
+        return payload
+    return None
 
 
 def _members(claims: Mapping[str, object]) -> dict[str, object]:
