@@ -36,8 +36,9 @@ class Health(BaseModel):
 async def read_health(request: Request, response: Response) -> Health:
     """Answer 200 if requests can be served, and 503 if the database cannot be reached.
 
-    It is also a 503 if the identity provider rejects this service. If the provider does not answer
-    at all, every replica is affected alike, and taking them out of service would not help.
+    It is also a 503 if the identity provider rejects this service from the start, so that a
+    replica with wrong settings replaces no other. Later on, and if the provider does not answer at
+    all, every replica is affected alike, and taking them out of service would not help.
     """
     database: Database = request.app.state.database
     try:
@@ -51,6 +52,8 @@ async def read_health(request: Request, response: Response) -> Health:
     if provider is ProviderHealth.OK:
         return Health(status="ok", database="ok")
     if provider is ProviderHealth.UNAVAILABLE:
+        return Health(status="ok", database="ok", identity_provider=provider)
+    if introspector.has_worked:
         return Health(status="ok", database="ok", identity_provider=provider)
     response.status_code = status.HTTP_503_SERVICE_UNAVAILABLE
     return Health(status="unavailable", database="ok", identity_provider=provider)

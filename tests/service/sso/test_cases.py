@@ -484,19 +484,43 @@ class TestProviderLimitsTheRate:
         seconds: int,
     ) -> None:
         token, other = provider.mint(), provider.mint()
-        provider.faults = Faults(status=429, retry_after=retry_after, times=1)
+        provider.faults = Faults(status=429, retry_after=retry_after)
 
         response = await get(caller, token)
         assert_unavailable(response)
         assert int(response.headers["retry-after"]) == seconds
         assert log.levels() == ["WARNING"]
+        assert provider.introspection_calls == 2, "a canary showed that it was not the token's"
 
         assert_unavailable(await get(caller, other))
-        assert provider.introspection_calls == 1
+        assert provider.introspection_calls == 2
 
+        provider.faults = Faults()
         clock.ahead += seconds
         assert (await get(caller, other)).status_code == 200
-        assert provider.introspection_calls == 2, "no canary: the provider has answered"
+        assert provider.introspection_calls == 3, "no canary: the provider has answered"
+
+    async def test_a_429_for_some_tokens_is_not_held_against_the_others(
+        self, caller: httpx2.AsyncClient, network: Network, provider: RunningProvider, clock: Clock
+    ) -> None:
+        """Anybody can draw one with invented tokens."""
+
+        async def answer(request: httpx2.Request) -> httpx2.Response:
+            if b"invented" in request.content:
+                return httpx2.Response(429, headers={"retry-after": "60"})
+            return await network.forward(request)
+
+        network.handler = answer
+        for number in range(20):
+            response = await get(caller, f"invented-{number}")
+            assert_unavailable(response)
+            assert response.headers["retry-after"] == "60"
+            assert (await get(caller, provider.mint())).status_code == 200
+        assert provider.introspection_calls == 20 + 1, "one canary for a second"
+
+        clock.ahead += 1
+        assert_unavailable(await get(caller, "invented"))
+        assert provider.introspection_calls == 20 + 2
 
 
 class TestProviderRefusesUs:

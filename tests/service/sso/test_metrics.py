@@ -32,7 +32,7 @@ async def test_look_ups_are_counted_by_their_result(
         ({}, ["active"]),
         ({"override_claims": {"active": False}}, ["inactive"]),
         ({"body": "html"}, ["unreachable"]),
-        ({"status": 429}, ["throttled"]),
+        ({"status": 429}, ["throttled", "throttled"]),
         ({"status": 401}, ["misconfigured", "misconfigured"]),
         ({"status": 500}, ["troubled", "troubled"]),
     ],

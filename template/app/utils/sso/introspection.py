@@ -41,6 +41,7 @@ logger = logging.getLogger(__name__)
 # The syntax of a token (RFC 6750 §2.1); no provider issues one with another character.
 _TOKEN = re.compile(r"[A-Za-z0-9._~+/-]+=*", re.ASCII)
 _MAX_TOKEN_BYTES = 8 * 1024
+_FORWARDED = frozenset({"forwarded", "x-forwarded-for"})
 
 
 class TokenIntrospection(SecurityBase):
@@ -71,7 +72,7 @@ class TokenIntrospection(SecurityBase):
         try:
             bearer = _bearer_token(connection, required.scopes)
             introspector: Introspector = connection.app.state.introspector
-            return await introspector.token_data(bearer, required.scopes)
+            return await introspector.token_data(bearer, required.scopes, _client(connection))
         except Problem as refusal:
             add_resource_metadata(refusal, metadata_url(connection))
             raise
@@ -84,6 +85,15 @@ class TokenIntrospection(SecurityBase):
 introspect_token = TokenIntrospection()
 
 CurrentToken = Annotated[TokenData, Depends(introspect_token)]
+
+
+def _client(connection: HTTPConnection) -> str | None:
+    """Return the address of the caller, or None if only that of a proxy in between is known."""
+    if connection.client is None:
+        return None
+    # The server replaces address and port where it trusts the proxy (FORWARDED_ALLOW_IPS).
+    is_proxy = connection.client.port != 0 and not _FORWARDED.isdisjoint(connection.headers)
+    return None if is_proxy else connection.client.host
 
 
 def _bearer_token(connection: HTTPConnection, required: list[str]) -> str:

@@ -6,6 +6,7 @@ import secrets
 from collections.abc import Awaitable, Callable
 from enum import Enum
 from http import HTTPStatus
+from typing import NoReturn
 
 from app.utils.sso.introspection_schema import TokenData
 from app.utils.sso.resource_server.clock import Clock
@@ -24,6 +25,9 @@ from app.utils.sso.resource_server.single_flight import SingleFlight
 _FAILURES_TO_OPEN = 5
 _OPEN_SECONDS = 5
 _MISCONFIGURED_SECONDS = 30
+# For how long a canary's answer shows that a 429 was about one token. Another canary for each
+# would double the calls to a provider that wants fewer.
+_CANARY_SECONDS = 1
 
 
 class State(Enum):
@@ -60,6 +64,7 @@ class CircuitBreaker:
         self._held_until = 0.0
         self._failures = 0
         self._is_up = True
+        self._canary_answered_at = float("-inf")
         self._needs_canary = distrustful
         # Reported at once, so that a dashboard shows that all is well rather than nothing.
         BREAKER_STATE.set(State.CLOSED.value)
@@ -82,8 +87,7 @@ class CircuitBreaker:
         try:
             data = await self._introspect(token)
         except ProviderRateLimited as error:
-            self._limit_rate(error)
-            raise
+            await self._doubt(error)
         except ProviderUnreachable as error:
             self._note_outage(error)
             self._failures += 1
@@ -115,6 +119,7 @@ class CircuitBreaker:
                 self._hold(State.OPEN, _OPEN_SECONDS)
             raise
         self._needs_canary = False
+        self._canary_answered_at = self._clock.monotonic()
         self._recover()
 
     async def close(self) -> None:
@@ -126,7 +131,8 @@ class CircuitBreaker:
             answer = await self._introspect(secrets.token_urlsafe(32))
         except ProviderErrorResponse as error:
             if error.status != HTTPStatus.BAD_REQUEST:
-                raise
+                # No token is to blame, so the provider is as good as unreachable.
+                raise ProviderUnreachable(str(error)) from None
             raise ProviderConfigurationError("it refuses to read a random text (400)") from None
         if answer.active and self._distrustful:
             raise ProviderConfigurationError("it calls a random text an active token")
@@ -141,6 +147,13 @@ class CircuitBreaker:
         self._log.warning("The identity provider fails at a token, and at no other: %s", error)
         raise ProviderFailsForToken(str(error)) from None
 
+    async def _doubt(self, error: ProviderRateLimited) -> NoReturn:
+        """Raise that the rate is limited for one token, or for all if it is for a canary too."""
+        if self._clock.monotonic() - self._canary_answered_at >= _CANARY_SECONDS:
+            await self.probe()
+        self._log.warning("The identity provider limits the rate for some tokens (429)")
+        raise ProviderFailsForToken("429", retry_after=error.retry_after) from None
+
     def _raise_while_held(self) -> None:
         left = math.ceil(self._held_until - self._clock.monotonic())
         if left <= 0:
@@ -148,6 +161,8 @@ class CircuitBreaker:
             return
         if self._state is State.MISCONFIGURED:
             raise ProviderConfigurationError("no calls are made", retry_after=left)
+        if self._state is State.RATE_LIMITED:
+            raise ProviderRateLimited(left)
         raise ProviderUnreachable("no calls are made", retry_after=left)
 
     def _limit_rate(self, error: ProviderRateLimited) -> None:

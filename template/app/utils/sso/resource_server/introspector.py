@@ -13,6 +13,7 @@ import httpx2
 
 from app.core.settings import CoreSettings
 from app.utils.sso.introspection_schema import ClaimNames, TokenData
+from app.utils.sso.resource_server.admission import Admission
 from app.utils.sso.resource_server.circuit_breaker import CircuitBreaker, State
 from app.utils.sso.resource_server.clock import Clock
 from app.utils.sso.resource_server.introspection_endpoint import IntrospectionEndpoint
@@ -24,6 +25,7 @@ from app.utils.sso.resource_server.provider_errors import (
     ProviderConfigurationError,
     ProviderError,
     ProviderFailsForToken,
+    ProviderUnreachable,
 )
 from app.utils.sso.resource_server.rate_limited_log import RateLimitedLog
 from app.utils.sso.resource_server.single_flight import SingleFlight
@@ -55,6 +57,7 @@ class Timeouts:
     provider: float = 5
     health: float = 2
     shared_cache: float = 0.25
+    admission: float = 2
 
 
 _USUAL_TIMEOUTS = Timeouts()
@@ -87,6 +90,7 @@ class Introspector:
         )
         in_production = settings.environment == "production"
         self._breaker = CircuitBreaker(self._endpoint.introspect, clock, distrustful=in_production)
+        self._admission = Admission(clock, timeouts.admission)
         self._validator = TokenValidator(settings, clock)
         self._cache = TokenCache(settings, clock)
         self._shared_cache = shared_cache
@@ -94,8 +98,18 @@ class Introspector:
         self._log = RateLimitedLog(logging.getLogger(__name__), clock)
         self._answered_at = float("-inf")
 
-    async def token_data(self, token: str, required_scopes: list[str]) -> TokenData:
+    @property
+    def has_worked(self) -> bool:
+        """Whether the provider has answered this service as it should since the start."""
+        return self._answered_at > float("-inf")
+
+    async def token_data(
+        self, token: str, required_scopes: list[str], client: str | None = None
+    ) -> TokenData:
         """Return the data of a token that is valid for this service.
+
+        ``client`` is the address that presents it, if that is known: what one client presents
+        must not keep others waiting.
 
         Raises:
             TokenInvalid: It is not.
@@ -105,7 +119,7 @@ class Introspector:
         key = cache_key(self._settings, token)
         known = self._cache.get(key)
         if known is None:
-            known = await self._look_up(key, token)
+            known = await self._look_up(key, token, client)
         else:
             CACHE_LOOKUPS.add(1, {"result": "hit"})
         try:
@@ -140,20 +154,20 @@ class Introspector:
         await self._endpoint.close()
         await self._keys.close()
 
-    async def _look_up(self, key: bytes, token: str) -> Token:
+    async def _look_up(self, key: bytes, token: str, client: str | None) -> Token:
         joins = self._look_ups.is_running(key)
         result = "joined" if joins else "miss"
         JOINED.add(int(joins))
         try:
             if self._cache.is_failing(key):
                 raise ProviderFailsForToken("the provider failed for it just now")
-            found, source = await self._look_ups.run(key, partial(self._find, key, token))
+            found, source = await self._look_ups.run(key, partial(self._find, key, token, client))
             if not joins:
                 result = source
             return found
-        except ProviderConfigurationError:
-            raise
-        except ProviderError:
+        except ProviderUnreachable:
+            # Whatever else is wrong, the provider or this service refuses to answer, and anybody
+            # may have caused that in order to keep a revoked token alive.
             if (stale := self._cache.get_stale(key)) is None:
                 raise
             result = "stale"
@@ -164,7 +178,7 @@ class Introspector:
             CACHE_LOOKUPS.add(1, {"result": result})
             JOINED.add(-int(joins))
 
-    async def _find(self, key: bytes, token: str) -> tuple[Token, str]:
+    async def _find(self, key: bytes, token: str, client: str | None) -> tuple[Token, str]:
         """Return the token, and whether that was a ``miss`` or ``shared`` by a replica."""
         fresh_seconds, shared_cache = self._settings.token_cache_seconds, self._shared_cache
         if shared_cache is not None and (entry := await shared_cache.get(key, self._names)):
@@ -174,7 +188,7 @@ class Introspector:
                 self._cache.put(key, shared)
                 return shared, "shared"
         try:
-            checked = await self._check(token)
+            checked = await self._check(key, token, client)
         except ProviderFailsForToken:
             self._cache.mark_failing(key)
             raise
@@ -185,18 +199,22 @@ class Introspector:
             await shared_cache.put(key, entry, seconds)
         return checked, "miss"
 
-    async def _check(self, token: str) -> Token:
+    async def _check(self, key: bytes, token: str, client: str | None) -> Token:
         """Ask the provider about the token, or verify it, or both."""
         # Taken before the call, because the token may be revoked while the response is on its way.
         checked_at = self._clock.time()
         if self._settings.sso_mode == "introspect":
-            data, jwt = await self._breaker.introspect(token), read_unverified_jwt(token)
+            async with self._admission.admit(client, known=self._cache.is_known(key)) as admitted:
+                data, jwt = await self._breaker.introspect(token), read_unverified_jwt(token)
+                admitted.was_active = data.active
         else:
             data, jwt = await self._verifier.verify_access_token(token)
         if self._settings.sso_mode == "both":
             # The signed claims must be valid by themselves: the response cannot correct them.
             self._validator.validate(self._validator.read(data, jwt, checked_at), [])
-            data = self._merge(data, await self._breaker.introspect(token))
+            # Nobody can invent a token that comes so far.
+            async with self._admission.admit(client, known=True):
+                data = self._merge(data, await self._breaker.introspect(token))
         self._answered_at = self._clock.monotonic()
         return self._validator.read(data, jwt, checked_at)
 

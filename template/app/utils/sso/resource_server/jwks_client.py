@@ -12,6 +12,7 @@ from app.utils.sso.resource_server.clock import Clock
 from app.utils.sso.resource_server.discovery import Discovery
 from app.utils.sso.resource_server.provider_client import ProviderClient
 from app.utils.sso.resource_server.provider_errors import (
+    LookUpNotAdmitted,
     ProviderConfigurationError,
     ProviderError,
     ProviderUnreachable,
@@ -102,7 +103,7 @@ class JwksClient:
                         "Tokens that fit none of the provider's keys have had them fetched often;"
                         " whether such a token is good stays open until the next fetch"
                     )
-                    raise ProviderUnreachable(
+                    raise LookUpNotAdmitted(
                         "no more keys are fetched now", retry_after=self._renewals.retry_after
                     )
             await self._fetches.run(None, self._fetch)

@@ -16,6 +16,8 @@ from app.utils.sso.resource_server.provider_errors import ProviderUnreachable
 
 _READ_SECONDS = 5
 _CONNECT_SECONDS = 1
+# More than the look-ups that ``admission`` admits at once.
+_CONNECTIONS = 120
 _MAX_BODY_BYTES = 64 * 1024
 
 
@@ -55,6 +57,7 @@ def create_client(
         verify=_tls(settings),
         transport=transport,
         timeout=httpx2.Timeout(_READ_SECONDS, connect=_CONNECT_SECONDS),
+        limits=httpx2.Limits(max_connections=_CONNECTIONS, max_keepalive_connections=_CONNECTIONS),
         headers={"Accept": "application/json", "Accept-Encoding": "identity"},
         follow_redirects=False,
         # A cookie would tie all calls together, and a malformed one would make later calls fail.

@@ -59,5 +59,9 @@ class ProviderErrorResponse(ProviderError):
         self.status = status
 
 
+class LookUpNotAdmitted(ProviderError):
+    """No call is made for this token now, for the sake of the provider and of other tokens."""
+
+
 class ProviderFailsForToken(ProviderError):
     """The provider fails for this token and answers about others, so no other caller is held up."""

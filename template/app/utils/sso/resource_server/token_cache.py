@@ -19,6 +19,7 @@ from app.utils.sso.resource_server.token_validation import Token
 _ENTRIES = 10_000
 _INACTIVE_SECONDS = 10
 _FAILING_SECONDS = 5
+_KNOWN_SECONDS = 3600
 
 
 def cache_key(settings: CoreSettings, token: str) -> bytes:
@@ -89,6 +90,7 @@ class TokenCache:
         self._kept_seconds = settings.token_cache_seconds + settings.token_cache_stale_seconds
         self._active = TLRUCache[bytes, Token](_ENTRIES, self._use_until, timer=clock.time)
         self._inactive = TTLCache[bytes, Token](_ENTRIES, _INACTIVE_SECONDS, timer=clock.monotonic)
+        self._known = TTLCache[bytes, None](_ENTRIES, _KNOWN_SECONDS, timer=clock.monotonic)
         self._failing = TTLCache[bytes, None](_ENTRIES, _FAILING_SECONDS, timer=clock.monotonic)
 
     def get(self, key: bytes) -> Token | None:
@@ -109,9 +111,16 @@ class TokenCache:
         """Remember a token: an active one for its time, an inactive one for ten seconds."""
         if not token.data.active:
             self._active.pop(key, None)
+            self._known.pop(key, None)
             self._inactive[key] = token
-        elif self._kept_seconds:
+            return
+        self._known[key] = None
+        if self._kept_seconds:
             self._active[key] = token
+
+    def is_known(self, key: bytes) -> bool:
+        """Whether the token was active when it was last asked about, in the last hour."""
+        return key in self._known
 
     def evict(self, key: bytes) -> None:
         """Forget an active token, so that the next request asks again."""

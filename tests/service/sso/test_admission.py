@@ -1,0 +1,205 @@
+"""What a flood of invented tokens may cost the provider, and the callers with good ones."""
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack
+
+import httpx2
+import pytest
+
+from app.settings import Settings
+from app.utils.sso.resource_server.introspector import Timeouts
+from tests.service.provider import RunningProvider
+from tests.service.sso.assertions import Log, assert_refused, assert_unavailable, get
+from tests.service.sso.conftest import Clock, Network, Open
+
+type From = Callable[..., httpx2.AsyncClient]
+
+
+@pytest.fixture
+def timeouts() -> Timeouts:
+    """The usual time to wait for a turn; a busy machine may make the calls slowly."""
+    return Timeouts(provider=20)
+
+
+@pytest.fixture
+async def come_from(
+    settings: Settings, open_service: Open, timeouts: Timeouts
+) -> AsyncIterator[From]:
+    """Return a client of the same service at an address: ``come_from("192.0.2.1")``."""
+    async with AsyncExitStack() as stack:
+        app = await stack.enter_async_context(open_service(settings, timeouts=timeouts))
+
+        def come(address: str, port: int = 4711) -> httpx2.AsyncClient:
+            transport = httpx2.ASGITransport(app, client=(address, port))
+            client = httpx2.AsyncClient(transport=transport, base_url="http://test")
+            stack.push_async_callback(client.aclose)
+            return client
+
+        yield come
+
+
+class Slow:
+    """A provider that takes half a second for each call, and counts those that run at once."""
+
+    def __init__(self, network: Network) -> None:
+        self.running = self.most = self.calls = 0
+        self._network = network
+
+    async def __call__(self, request: httpx2.Request) -> httpx2.Response:
+        """Forward a request, late."""
+        self.calls += 1
+        self.running += 1
+        self.most = max(self.most, self.running)
+        try:
+            await asyncio.sleep(0.5)
+            return await self._network.forward(request)
+        finally:
+            self.running -= 1
+
+
+async def flood(client: httpx2.AsyncClient, size: int, name: str = "invented") -> Counter[int]:
+    """Present so many invented tokens at once, and count the answers by their status."""
+    answers = await asyncio.gather(*(get(client, f"{name}-{i}") for i in range(size)))
+    return Counter(answer.status_code for answer in answers)
+
+
+class TestAtOnce:
+    async def test_a_token_that_was_good_before_does_not_wait_behind_invented_ones(
+        self, come_from: From, network: Network, provider: RunningProvider, clock: Clock
+    ) -> None:
+        user, token = come_from("192.0.2.1"), provider.mint()
+        assert (await get(user, token)).status_code == 200
+        clock.ahead += 61
+        network.handler = slow = Slow(network)
+
+        junk = asyncio.create_task(flood(user, 1000))
+        await asyncio.sleep(0.1)
+        begin = time.monotonic()
+        assert (await get(user, token)).status_code == 200
+        assert time.monotonic() - begin < 1.5
+        answers = await junk
+        assert set(answers) == {401, 503}
+        assert slow.most <= 51
+
+    async def test_nor_does_a_new_one_of_another_client(
+        self, come_from: From, network: Network, provider: RunningProvider
+    ) -> None:
+        network.handler = Slow(network)
+        junk = asyncio.create_task(flood(come_from("192.0.2.66"), 1000))
+        await asyncio.sleep(0.1)
+        begin = time.monotonic()
+        assert (await get(come_from("192.0.2.1"), provider.mint())).status_code == 200
+        assert time.monotonic() - begin < 2
+        await junk
+
+    async def test_what_waits_for_its_turn_in_vain_is_a_503_and_no_call(
+        self, come_from: From, network: Network, log: Log
+    ) -> None:
+        network.handler = slow = Slow(network)
+        answers = await flood(come_from("192.0.2.66"), 1000)
+        assert answers[401] == slow.calls - 1, "the other was discovery"
+        assert answers[401] + answers[503] == 1000
+        warnings = [text for level, text in log.lines() if level == "WARNING"]
+        assert warnings[0].startswith("A token was not looked up: ")
+
+    async def test_those_who_leave_give_their_turn_back(
+        self, come_from: From, network: Network, provider: RunningProvider
+    ) -> None:
+        """What a look-up has begun goes on, and its turn ends with it."""
+        network.handler = Slow(network)
+        client = come_from("192.0.2.66")
+        for _ in range(3):
+            junk = [asyncio.create_task(get(client, f"left-{i}")) for i in range(200)]
+            await asyncio.sleep(0.05)
+            for task in junk:
+                task.cancel()
+            await asyncio.gather(*junk, return_exceptions=True)
+        await asyncio.sleep(2.5)
+        network.handler = network.forward
+        answers = await asyncio.gather(*(get(client, provider.mint()) for _ in range(100)))
+        assert {answer.status_code for answer in answers} == {200}
+
+
+class TestTheBudget:
+    @pytest.fixture
+    def timeouts(self) -> Timeouts:
+        """Time for all to have their turn."""
+        return Timeouts(provider=20, admission=20)
+
+    async def test_a_client_may_present_two_hundred_bad_tokens_and_then_twenty_a_second(
+        self, come_from: From, provider: RunningProvider, clock: Clock
+    ) -> None:
+        bad = come_from("192.0.2.66")
+        for number in range(200):
+            assert_refused(await get(bad, f"bad-{number}"))
+        answer = await get(bad, "one-more")
+        assert_unavailable(answer)
+        assert answer.headers["retry-after"] == "1"
+        assert provider.introspection_calls == 200
+
+        clock.ahead += 1
+        answers = await flood(bad, 100)
+        assert answers == {401: 20, 503: 80}
+        assert provider.introspection_calls == 220
+
+    async def test_it_is_its_own(self, come_from: From, provider: RunningProvider) -> None:
+        bad, good = come_from("192.0.2.66"), come_from("192.0.2.1")
+        known = provider.mint()
+        assert (await get(bad, known)).status_code == 200
+        assert await flood(bad, 300) == {401: 200, 503: 100}
+        assert (await get(good, provider.mint())).status_code == 200
+        assert (await get(bad, known)).status_code == 200
+        assert_unavailable(await get(bad, provider.mint()))
+
+    async def test_good_tokens_cost_nothing_of_it(
+        self, come_from: From, provider: RunningProvider
+    ) -> None:
+        """After a release, thousands of good tokens are new to each process."""
+        gateway = come_from("192.0.2.1")
+        tokens = [provider.mint() for _ in range(400)]
+        answers = await asyncio.gather(*(get(gateway, token) for token in tokens))
+        assert Counter(answer.status_code for answer in answers) == {200: 400}
+
+    async def test_all_clients_together_have_one_too(
+        self, come_from: From, network: Network
+    ) -> None:
+        async def answer(request: httpx2.Request) -> httpx2.Response:
+            if request.method == "GET":
+                return await network.forward(request)
+            return httpx2.Response(200, json={"active": False})
+
+        network.handler = answer
+        answers = Counter[int]()
+        for number in range(6):
+            answers += await flood(come_from(f"192.0.2.{number}"), 200, f"of-{number}")
+        assert answers == {401: 1000, 503: 200}
+
+    async def test_a_bad_token_that_is_presented_again_costs_nothing_more(
+        self, come_from: From
+    ) -> None:
+        for number in range(5):
+            assert await flood(come_from(f"192.0.2.{number}"), 200) == {401: 200}
+
+    async def test_what_is_behind_a_proxy_is_not_one_client(
+        self, come_from: From, provider: RunningProvider
+    ) -> None:
+        proxy = come_from("192.0.2.66")
+        proxy.headers["X-Forwarded-For"] = "203.0.113.7"
+        assert await flood(proxy, 300) == {401: 300}
+        assert provider.introspection_calls == 300
+
+    async def test_unless_the_server_trusts_the_proxy(self, come_from: From) -> None:
+        """It puts the client's address in the place of the proxy's, with the port 0."""
+        client = come_from("203.0.113.7", 0)
+        client.headers["X-Forwarded-For"] = "203.0.113.7"
+        assert await flood(client, 300) == {401: 200, 503: 100}
+
+    async def test_a_network_of_ipv6_is_one_client(self, come_from: From) -> None:
+        answers = Counter[int]()
+        for number in range(3):
+            answers += await flood(come_from(f"2001:db8::{number}"), 100, f"of-{number}")
+        assert answers == {401: 200, 503: 100}
+        assert_refused(await get(come_from("2001:db8:0:1::1"), "invented"))
