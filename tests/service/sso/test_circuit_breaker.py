@@ -275,7 +275,10 @@ class TestTheLog:
             await get(caller, provider.mint())
 
         assert log.lines() == [
-            ("ERROR", "The identity provider does not answer as it should: 500"),
+            (
+                "ERROR",
+                f"The identity provider does not answer as it should: 500 at {provider.issuer}",
+            ),
             ("WARNING", "The identity provider has recovered"),
         ]
 

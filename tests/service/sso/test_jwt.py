@@ -192,7 +192,10 @@ class TestTheSignature:
         answer = await get(caller, provider.sign(claims(provider), kid=None))
         assert_unavailable(answer, "sso-misconfigured")
         assert log.lines() == [
-            ("ERROR", "17 of the provider's keys fit a token: their kid, or the token's, is missing")
+            (
+                "ERROR",
+                "17 of the provider's keys fit a token: their kid, or the token's, is missing",
+            )
         ]
         assert (await get(caller, provider.sign(claims(provider)))).status_code == 200
 

@@ -149,5 +149,6 @@ async def test_a_failure_names_where_it_was_and_nothing_that_may_be_secret(
     async with serve(settings.model_copy(update={"sso_introspection_url": url})) as caller:
         assert_unavailable(await get(caller, "some-token"))
     [(_, text)] = log.lines()
-    assert text.endswith(f": ConnectError at http://127.0.0.1:{port}")
+    where = f"http://127.0.0.1:{port}"
+    assert text.endswith(f": ConnectError at {where} (the connection is refused)")
     assert "canary" not in text

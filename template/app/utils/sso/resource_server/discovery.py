@@ -119,12 +119,14 @@ class Discovery:
     async def _look_up(self) -> str:
         documents = 0
         outage: ProviderUnreachable | None = None
+        found: list[str] = []
         for url in metadata_urls(self._settings.sso_issuer):
             try:
-                metadata = await self._read(url)
+                metadata, what = await self._read(url)
             except ProviderUnreachable as error:
                 outage = error
                 continue
+            found.append(f"{url} {what}")
             if metadata is None:
                 continue
             documents += 1
@@ -137,20 +139,27 @@ class Discovery:
             setting = "SSO_JWKS_URL" if self._name == "jwks_uri" else "SSO_INTROSPECTION_URL"
             raise ProviderConfigurationError(
                 "no metadata document names the issuer exactly as SSO_ISSUER does, and has its"
-                f" {self._name} over https; correct SSO_ISSUER or set {setting}"
+                f" {self._name} over https ({'; '.join(found)}); correct SSO_ISSUER or set"
+                f" {setting}"
             )
-        raise outage or ProviderUnreachable("no metadata document of SSO_ISSUER could be read")
+        raise outage or ProviderUnreachable(
+            f"SSO_ISSUER has no metadata document: {'; '.join(found)}"
+        )
 
-    async def _read(self, url: str) -> ProviderMetadata | None:
+    async def _read(self, url: str) -> tuple[ProviderMetadata | None, str]:
+        """Return the document at a URL, if it is one, and what there is."""
         reply = await self._provider.get(url)
         if reply.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-            raise ProviderUnreachable(f"{reply.status} for a metadata document")
+            raise ProviderUnreachable(f"{reply.status} for the metadata document at {url}")
         if reply.status != HTTPStatus.OK:
-            return None
+            return None, f"answers {reply.status}"
         try:
-            return ProviderMetadata.model_validate(parse_object(reply.body))
+            metadata = ProviderMetadata.model_validate(parse_object(reply.body))
         except ValueError:
-            return None
+            return None, "is no metadata document"
+        if metadata.issuer != self._settings.sso_issuer:
+            return metadata, "names another issuer"
+        return metadata, "names the issuer"
 
     def _endpoint_of(self, metadata: ProviderMetadata) -> str | None:
         if self._name == "jwks_uri":

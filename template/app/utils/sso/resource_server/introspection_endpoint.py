@@ -3,12 +3,14 @@
 import time
 from http import HTTPStatus
 
+import httpx2
 from pydantic import ValidationError
 
 from app.core.settings import CoreSettings
 from app.utils.sso.introspection_schema import ClaimNames, TokenData
 from app.utils.sso.resource_server.client_authentication import ClientAuthentication
 from app.utils.sso.resource_server.clock import Clock
+from app.utils.sso.resource_server.connection_failures import origin
 from app.utils.sso.resource_server.discovery import Discovery
 from app.utils.sso.resource_server.jwt_verifier import InvalidJwt, JwtVerifier
 from app.utils.sso.resource_server.metrics import INTROSPECTION_DURATION
@@ -82,7 +84,7 @@ class IntrospectionEndpoint:
         reply = await self._provider.post(url, form, headers)
         if reply.status in _NOT_FOUND:
             self._discovery.invalidate()
-        _raise_for_status(reply)
+        _raise_for_status(reply, origin(httpx2.URL(url)))
         try:
             members = (
                 await self._signed_members(reply) if self._signed else parse_object(reply.body)
@@ -122,7 +124,7 @@ def _wrong_members(error: ValidationError) -> str:
     return f"a response whose {', '.join(names)} RFC 7662 does not allow"
 
 
-def _raise_for_status(reply: Reply) -> None:
+def _raise_for_status(reply: Reply, where: str) -> None:
     match reply.status:
         case HTTPStatus.OK:
             return
@@ -132,14 +134,15 @@ def _raise_for_status(reply: Reply) -> None:
             raise _rejected(reply)
         case status if status in _NOT_FOUND:
             raise ProviderConfigurationError(
-                f"there is no introspection endpoint at its URL ({status})"
+                f"its introspection endpoint at {where} is not there ({status}); correct or set"
+                " SSO_INTROSPECTION_URL"
             )
         case HTTPStatus.TOO_MANY_REQUESTS:
             raise ProviderRateLimited(reply.retry_after)
         case status if status == HTTPStatus.BAD_REQUEST or status >= 500:
-            raise ProviderErrorResponse(status)
+            raise ProviderErrorResponse(status, where)
     # The body is not repeated: it may hold the token.
-    raise ProviderUnreachable(f"{reply.status}, an unexpected status")
+    raise ProviderUnreachable(f"{reply.status} at {where}, an unexpected status")
 
 
 def _rejected(reply: Reply) -> ProviderConfigurationError:

@@ -40,6 +40,8 @@ from app.utils.sso.resource_server.token_validation import Token, TokenNotInForc
 from app.utils.sso.resource_server.unverified_claims import read_unverified_jwt
 
 _HEALTH_KNOWN_SECONDS = 30
+# So many tokens in a row are seldom all bad by chance.
+_INACTIVE_TO_WARN = 10
 
 
 class ProviderHealth(StrEnum):
@@ -97,6 +99,8 @@ class Introspector:
         self._look_ups = SingleFlight[bytes, tuple[Token, str]]()
         self._log = RateLimitedLog(logging.getLogger(__name__), clock)
         self._answered_at = float("-inf")
+        # None once a token was active.
+        self._inactive_so_far: int | None = 0
 
     @property
     def has_worked(self) -> bool:
@@ -207,6 +211,7 @@ class Introspector:
             async with self._admission.admit(client, known=self._cache.is_known(key)) as admitted:
                 data, jwt = await self._breaker.introspect(token), read_unverified_jwt(token)
                 admitted.was_active = data.active
+            self._warn_of_silence(is_active=data.active)
         else:
             data, jwt = await self._verifier.verify_access_token(token)
         if self._settings.sso_mode == "both":
@@ -215,8 +220,23 @@ class Introspector:
             # Nobody can invent a token that comes so far.
             async with self._admission.admit(client, known=True):
                 data = self._merge(data, await self._breaker.introspect(token))
+            self._warn_of_silence(is_active=data.active)
         self._answered_at = self._clock.monotonic()
         return self._validator.read(data, jwt, checked_at)
+
+    def _warn_of_silence(self, *, is_active: bool) -> None:
+        """Warn if every token is inactive, as some providers answer to a wrong secret."""
+        if is_active or self._inactive_so_far is None:
+            self._inactive_so_far = None
+            return
+        self._inactive_so_far += 1
+        if self._inactive_so_far >= _INACTIVE_TO_WARN:
+            self._log.warning(
+                "No token has been active since the start, and %s were not: if some of them are"
+                " good, check CLIENT_ID and CLIENT_SECRET, because some providers answer so to a"
+                " wrong secret",
+                self._inactive_so_far,
+            )
 
     def _merge(self, claims: TokenData, response: TokenData) -> TokenData:
         """Return the response, with what it does not say taken from the signed claims."""

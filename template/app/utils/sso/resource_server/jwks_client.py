@@ -4,11 +4,13 @@ import logging
 from copy import copy
 from http import HTTPStatus
 
+import httpx2
 import jwt
 from jwt.types import JWKDict
 
 from app.core.settings import CoreSettings
 from app.utils.sso.resource_server.clock import Clock
+from app.utils.sso.resource_server.connection_failures import origin
 from app.utils.sso.resource_server.discovery import Discovery
 from app.utils.sso.resource_server.provider_client import ProviderClient
 from app.utils.sso.resource_server.provider_errors import (
@@ -168,7 +170,7 @@ class JwksClient:
             self._documents, self._keys = documents, {}
             if not documents:
                 # The earlier keys are withdrawn, but a token is not to blame for that.
-                raise ProviderUnreachable("200 with an empty set of keys")
+                raise ProviderUnreachable("200 for the keys, with an empty set of them")
         except ProviderError as error:
             # Without its traceback, whose frames hold what the callers hold.
             self._error = copy(error)
@@ -181,17 +183,19 @@ class JwksClient:
             self._tried_at = self._clock.monotonic()
 
     async def _read(self) -> list[JWKDict]:
-        reply = await self._provider.get(self._configured_url or await self._discovery.endpoint())
+        url = self._configured_url or await self._discovery.endpoint()
+        where = f"for the keys at {origin(httpx2.URL(url))}"
+        reply = await self._provider.get(url)
         if reply.status == HTTPStatus.NOT_FOUND:
             self._discovery.invalidate()
         if reply.status != HTTPStatus.OK:
-            raise ProviderUnreachable(f"{reply.status} for the keys")
+            raise ProviderUnreachable(f"{reply.status} {where}")
         try:
             documents = parse_object(reply.body)["keys"]
         except (KeyError, ValueError):
             documents = None
         if not isinstance(documents, list):
-            raise ProviderUnreachable("200 with a body that is no set of keys")
+            raise ProviderUnreachable(f"200 {where}, with a body that is no set of keys")
         return [document for document in documents if isinstance(document, dict)]
 
 

@@ -5,6 +5,7 @@ import re
 import ssl
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import NoReturn
@@ -12,12 +13,16 @@ from typing import NoReturn
 import httpx2
 
 from app.core.settings import CoreSettings
+from app.utils.sso.resource_server.connection_failures import describe_failure, origin
 from app.utils.sso.resource_server.provider_errors import ProviderUnreachable
 
 _READ_SECONDS = 5
 _CONNECT_SECONDS = 1
 # More than the look-ups that ``admission`` admits at once.
 _CONNECTIONS = 120
+
+# Where the call of this task goes to, for the message of a deadline that ends around it.
+_asked: ContextVar[str | None] = ContextVar("asked", default=None)
 _MAX_BODY_BYTES = 64 * 1024
 
 
@@ -105,25 +110,29 @@ class ProviderClient:
     @asynccontextmanager
     async def deadline(self) -> AsyncIterator[None]:
         """Give the calls inside, however many they are, the deadline of a single one."""
+        _asked.set(None)
         try:
             async with asyncio.timeout(self._deadline_seconds):
                 yield
         except TimeoutError as error:
-            raise ProviderUnreachable(type(error).__name__) from error
+            # The limit of several calls ends before that of the last of them.
+            where = _asked.get() or "the URLs that SSO_ISSUER leads to"
+            raise ProviderUnreachable(
+                f"TimeoutError at {where} (no complete answer within {self._deadline_seconds:g} s)"
+            ) from error
 
     async def _send(self, request: httpx2.Request) -> Reply:
         try:
             # The client's own timeout is per chunk, and a body that trickles would outlive it.
             async with self.deadline():
+                _asked.set(origin(request.url))
                 try:
                     return await self._send_once(request)
                 except (httpx2.NetworkError, httpx2.RemoteProtocolError):
                     # The provider may have been restarted.
                     return await self._send_once(request)
         except (httpx2.HTTPError, httpx2.InvalidURL) as error:
-            # The origin shows which setting to look at; the rest of the URL may hold a secret.
-            origin = f"{request.url.scheme}://{request.url.netloc.decode('ascii')}"
-            raise ProviderUnreachable(f"{type(error).__name__} at {origin}") from error
+            raise ProviderUnreachable(describe_failure(error, request.url)) from error
 
     async def _send_once(self, request: httpx2.Request) -> Reply:
         response = await self._client.send(request, stream=True)
@@ -141,4 +150,5 @@ class ProviderClient:
 
 
 def _refuse(response: httpx2.Response, what: str) -> NoReturn:
-    raise ProviderUnreachable(f"{response.status_code} with {what}")
+    where = origin(response.request.url)
+    raise ProviderUnreachable(f"{response.status_code} at {where}, with {what}")

@@ -54,8 +54,8 @@ class ProviderErrorResponse(ProviderError):
 
     outcome = "troubled"
 
-    def __init__(self, status: int) -> None:
-        super().__init__(str(status))
+    def __init__(self, status: int, where: str) -> None:
+        super().__init__(f"{status} at {where}")
         self.status = status
 
 
