@@ -26,6 +26,10 @@ logger = logging.getLogger(__name__)
 
 PROBLEM_MEDIA_TYPE = "application/problem+json"
 _CONCURRENT = "A concurrent request was in the way; try again."
+# What is said about an invalid request is bounded: a small body may have a hundred thousand unknown
+# members, and a large one a single name.
+_MAX_ERRORS = 100
+_MAX_NAME = 100
 _UNSTORABLE = "The database cannot store a value of the request."
 
 type JsonValue = str | int | float | bool | list[JsonValue] | dict[str, JsonValue] | None
@@ -264,13 +268,21 @@ def _methods(request: Request) -> list[str]:
 async def _answer_validation_error(request: Request, error: Exception) -> Response:
     """Name the location and type of each error, and not the input, which may be a password."""
     assert isinstance(error, RequestValidationError)  # noqa: S101
+    found = error.errors()
     errors: list[JsonValue] = [
-        {"location": [*problem["loc"]], "type": problem["type"]} for problem in error.errors()
+        {"location": [_shortened(it) for it in problem["loc"]], "type": problem["type"]}
+        for problem in found[:_MAX_ERRORS]
     ]
     detail = "The request is invalid."
-    if not _is_json(request) and any(problem["loc"] == ("body",) for problem in error.errors()):
+    if len(found) > _MAX_ERRORS:
+        detail = f"The request is invalid; these are the first {_MAX_ERRORS} of {len(found)} errors."
+    if not _is_json(request) and any(problem["loc"] == ("body",) for problem in found):
         detail = "Send the body as JSON, with the header Content-Type: application/json."
     return Unprocessable(detail, errors=errors).response()
+
+
+def _shortened(part: str | int) -> str | int:
+    return part[:_MAX_NAME] if isinstance(part, str) else part
 
 
 def _is_json(request: Request) -> bool:

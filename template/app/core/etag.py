@@ -15,6 +15,8 @@ _TAG = r'(W/)?"([\x21\x23-\x7e]*)"'
 _TAGS = re.compile(rf"{_TAG}(?:[ \t]*,[ \t]*{_TAG})*")
 # The same, or *, for the API's description.
 IF_MATCH_PATTERN = rf"^(\*|{_TAG}([ \t]*,[ \t]*{_TAG})*)$"
+# A client that has read the resource sends one tag; some send those of a few copies.
+_MAX_LENGTH = 1024
 _DESCRIPTION = "The ETag of the resource as it was read, or * for any state"
 OPTIONAL_DESCRIPTION = f"{_DESCRIPTION}; any state by default"
 
@@ -79,6 +81,8 @@ def _joined(lines: Sequence[str]) -> str:
 def _read(value: str) -> Precondition:
     if value == "*":
         return Precondition(None)
+    if len(value) > _MAX_LENGTH:
+        raise BadRequest(f"If-Match has more than {_MAX_LENGTH} characters.")
     if not _TAGS.fullmatch(value):
         raise BadRequest('If-Match is a list of entity tags, such as "3".')
     return Precondition(frozenset(tag for weak, tag in re.findall(_TAG, value) if not weak))

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from http import HTTPStatus
+from typing import Any
 from urllib.parse import unquote
 
 import pytest
@@ -10,7 +11,7 @@ from starlette.types import Message
 
 from template_tools.provider import Faults, RunningProvider
 from template_tools.pytest_plugin import Bearer
-from tests.contract.probes import ANY_STATE, Answer, Probe, send
+from tests.contract.probes import ANY_STATE, JSON, Answer, Probe, send
 from tests.contract.routes import Operation, all_scopes, operations
 
 pytestmark = pytest.mark.usefixtures("client")
@@ -33,13 +34,26 @@ dependencies, or one of `dependencies=[...]` of its router.
 """
 
 
-async def call(app: FastAPI, operation: Operation, headers: dict[str, str]) -> Answer:
-    """Send a request without a body, which no route looks at before the token."""
+# Whatever else is wrong with a request, it is not looked at before the token.
+REQUESTS: dict[str, dict[str, Any]] = {
+    "plain": {"headers": (ANY_STATE,)},
+    "broken body": {"body": b'{"', "headers": (JSON, ANY_STATE)},
+    "body of another kind": {"body": b"a=1", "headers": (("content-type", "text/plain"),)},
+    "no If-Match": {"body": b"{}", "headers": (JSON,)},
+    "broken If-Match": {"body": b"{}", "headers": (JSON, ("if-match", "no tag"))},
+    "broken query": {"query": "limit=none&cursor=&unknown=1", "headers": (ANY_STATE,)},
+}
+
+
+async def call(
+    app: FastAPI, operation: Operation, headers: dict[str, str], request: str = "plain"
+) -> Answer:
+    """Send one of ``REQUESTS``."""
     host = {} if operation.host is None else {"Host": operation.host}
     if operation.method == "WEBSOCKET":
         return await handshake(app, operation.example, headers)
     method = "GET" if operation.method == "MOUNT" else operation.method
-    probe = Probe("", method, operation.example, frozenset(), headers=(ANY_STATE,))
+    probe = Probe("", method, operation.example, frozenset(), **REQUESTS[request])
     return await send(app, probe, headers | host)
 
 
@@ -106,15 +120,16 @@ async def test_nothing_is_done_for_a_caller_without_credentials(application: Fas
     assert not found, WRONG.format(faults="\n  ".join(found))
 
 
+@pytest.mark.parametrize("request_", REQUESTS)
 @pytest.mark.parametrize("headers", [{}, {"Authorization": "Bearer unknown"}], ids=["none", "bad"])
 async def test_a_caller_without_a_good_token_is_told_to_get_one(
-    application: FastAPI, headers: dict[str, str]
+    application: FastAPI, headers: dict[str, str], request_: str
 ) -> None:
     found = [
         fault
         for operation in operations(application)
         if operation.scopes is not None
-        for fault in faults(operation, await call(application, operation, headers), 401)
+        for fault in faults(operation, await call(application, operation, headers, request_), 401)
     ]
     assert not found, WRONG.format(faults="\n  ".join(found))
 

@@ -35,12 +35,14 @@ from app.utils.sso.resource_server.provider_errors import (
     ProviderError,
 )
 from app.utils.sso.resource_server.resource_metadata import metadata_url
+from app.utils.sso.resource_server.token_validation import Token
 
 logger = logging.getLogger(__name__)
 
 # The syntax of a token (RFC 6750 §2.1); no provider issues one with another character.
 _TOKEN = re.compile(r"[A-Za-z0-9._~+/-]+=*", re.ASCII)
 _MAX_TOKEN_BYTES = 8 * 1024
+_KNOWN = "app.token"
 _FORWARDED = frozenset({"forwarded", "x-forwarded-for"})
 
 
@@ -72,7 +74,12 @@ class TokenIntrospection(SecurityBase):
         try:
             bearer = _bearer_token(connection, required.scopes)
             introspector: Introspector = connection.app.state.introspector
-            return await introspector.token_data(bearer, required.scopes, _client(connection))
+            # Once per request, however many dependencies ask.
+            known: Token | None = connection.scope.get(_KNOWN)
+            if known is None:
+                known = await introspector.look_up(bearer, _client(connection))
+                connection.scope[_KNOWN] = known
+            return introspector.validate(bearer, known, required.scopes)
         except Problem as refusal:
             add_resource_metadata(refusal, metadata_url(connection))
             raise

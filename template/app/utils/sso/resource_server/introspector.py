@@ -110,26 +110,37 @@ class Introspector:
     async def token_data(
         self, token: str, required_scopes: list[str], client: str | None = None
     ) -> TokenData:
-        """Return the data of a token that is valid for this service.
+        """Return the data of a token that is good for this service: ``look_up``, ``validate``."""
+        return self.validate(token, await self.look_up(token, client), required_scopes)
+
+    async def look_up(self, token: str, client: str | None = None) -> Token:
+        """Return what is known about a token, which need not be good.
 
         ``client`` is the address that presents it, if that is known: what one client presents
         must not keep others waiting.
 
         Raises:
-            TokenInvalid: It is not.
-            ScopeInsufficient: It lacks one of ``required_scopes``.
+            TokenInvalid: It is no token of the provider, by its signature.
             ProviderError: It cannot be checked now, or not with these settings.
         """
         key = cache_key(self._settings, token)
         known = self._cache.get(key)
         if known is None:
-            known = await self._look_up(key, token, client)
-        else:
-            CACHE_LOOKUPS.add(1, {"result": "hit"})
+            return await self._look_up(key, token, client)
+        CACHE_LOOKUPS.add(1, {"result": "hit"})
+        return known
+
+    def validate(self, token: str, known: Token, required_scopes: list[str]) -> TokenData:
+        """Return the data of a token, by what is known about it, if it is good for this service.
+
+        Raises:
+            TokenInvalid: It is not.
+            ScopeInsufficient: It lacks one of ``required_scopes``.
+        """
         try:
             self._validator.validate(known, required_scopes)
         except TokenNotInForce:
-            self._cache.evict(key)
+            self._cache.evict(cache_key(self._settings, token))
             raise
         return known.data
 
