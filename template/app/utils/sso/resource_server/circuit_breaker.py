@@ -86,7 +86,6 @@ class CircuitBreaker:
             raise
         except ProviderUnreachable as error:
             self._note_outage(error)
-            self._failures += 1
             if self._failures >= _FAILURES_TO_OPEN:
                 # The next caller sends a canary: this one may have waited for the whole deadline.
                 self._needs_canary = True
@@ -110,7 +109,6 @@ class CircuitBreaker:
             raise
         except ProviderError as error:
             self._note_outage(error)
-            self._failures += 1
             if self._failures >= _FAILURES_TO_OPEN or self._state is State.OPEN:
                 self._hold(State.OPEN, _OPEN_SECONDS)
             raise
@@ -176,6 +174,7 @@ class CircuitBreaker:
             BREAKER_STATE.set(State.CLOSED.value)
 
     def _note_outage(self, error: ProviderError) -> None:
+        self._failures += 1
         if self._is_up:
             self._is_up = not self._log.error(
                 "The identity provider does not answer as it should: %s", error

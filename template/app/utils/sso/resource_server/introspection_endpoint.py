@@ -26,7 +26,6 @@ from app.utils.sso.resource_server.strict_json import parse_object
 _CLIENT_ERRORS = ("invalid_client", "unauthorized_client")
 _NOT_FOUND = (HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED)
 _SIGNED = "application/token-introspection+jwt"
-_UNREADABLE = "a body that is no introspection response"
 
 
 class IntrospectionEndpoint:
@@ -91,7 +90,9 @@ class IntrospectionEndpoint:
         except ValidationError as error:
             raise ProviderUnreachable(f"{reply.status} with {_wrong_members(error)}") from None
         except ValueError:
-            raise ProviderUnreachable(f"{reply.status} with {_UNREADABLE}") from None
+            raise ProviderUnreachable(
+                f"{reply.status} with a body that is no introspection response"
+            ) from None
 
     async def _signed_members(self, reply: Reply) -> dict[str, object]:
         """Return the response that the provider has signed for this client (RFC 9701 §5)."""
@@ -104,12 +105,10 @@ class IntrospectionEndpoint:
         except (InvalidJwt, UnicodeDecodeError):
             raise ProviderUnreachable(f"{reply.status} with a signature that is not good") from None
         claims, members = verified.claims, verified.claims.get("token_introspection")
-        audience = claims.get("aud")
-        audiences = audience if isinstance(audience, list) else [audience]
         is_for_us = (
             str(verified.header.get("typ")).lower() == "token-introspection+jwt"
             and claims.get("iss") == self._issuer
-            and self._client_id in audiences
+            and self._client_id in verified.audiences
         )
         if not is_for_us or not isinstance(members, dict):
             raise ProviderUnreachable(f"{reply.status} with a signed response for somebody else")
