@@ -56,7 +56,7 @@ async def test_calls_are_timed_by_their_outcome(
 
 
 def test_the_buckets_of_their_times_end_with_the_deadline(recorder: Recorder) -> None:
-    """An SDK refuses boundaries that are not in order when the service starts."""
+    """An SDK refuses boundaries that are not in order, and not before the first call is timed."""
     boundaries = recorder["sso.introspection.duration"].boundaries
     assert [*boundaries] == sorted(set(boundaries))
     assert boundaries[-1] == Timeouts().provider
