@@ -26,6 +26,7 @@ from app.utils.sso.resource_server.strict_json import parse_object
 _CLIENT_ERRORS = ("invalid_client", "unauthorized_client")
 _NOT_FOUND = (HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED)
 _SIGNED = "application/token-introspection+jwt"
+_UNREADABLE = "a body that is no introspection response"
 
 
 class IntrospectionEndpoint:
@@ -90,9 +91,7 @@ class IntrospectionEndpoint:
         except ValidationError as error:
             raise ProviderUnreachable(f"{reply.status} with {_wrong_members(error)}") from None
         except ValueError:
-            raise ProviderUnreachable(
-                f"{reply.status} with a body that is no introspection response"
-            ) from None
+            raise ProviderUnreachable(f"{reply.status} with {_UNREADABLE}") from None
 
     async def _signed_members(self, reply: Reply) -> dict[str, object]:
         """Return the response that the provider has signed for this client (RFC 9701 §5)."""

@@ -19,8 +19,7 @@ class Jwt(NamedTuple):
     @property
     def audiences(self) -> list[object]:
         """The claim ``aud`` as a list; a single one may stand by itself (RFC 7519 §4.1.3)."""
-        audience = self.claims.get("aud")
-        return audience if isinstance(audience, list) else [audience]
+        return audience if isinstance(audience := self.claims.get("aud"), list) else [audience]
 
 
 def read_unverified_jwt(token: str) -> Jwt | None:
