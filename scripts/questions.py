@@ -8,9 +8,11 @@ import argparse
 import re
 import sys
 from pathlib import Path
-from typing import cast
 
 import yaml
+
+from scripts.guard.template import Template
+from scripts.releases import NOT_RELEASED
 
 TEMPLATE = Path(__file__).resolve().parents[1]
 BEGIN, END = "<!-- questions:begin -->\n", "<!-- questions:end -->\n"
@@ -19,23 +21,14 @@ _HEAD = "| Question | Default | What it decides |\n|---|---|---|\n"
 
 def tables(copier_yml: str) -> dict[str, str]:
     """Return the table of each page, by its path in the repository."""
+    template = Template(NOT_RELEASED, {}, yaml.safe_load(copier_yml), "")
     short, whole = _HEAD, _HEAD
-    for name, question in questions(copier_yml).items():
+    for name in template.asked:
         described = _comment_above(copier_yml, name)
-        start = f"| `{name}` | {_answers(copier_yml, question)} |"
+        start = f"| `{name}` | {_answers(template, name)} |"
         whole += f"{start} {described} |\n"
         short += f"{start} {re.split(r'(?<=\.) ', described, maxsplit=1)[0]} |\n"
     return {"README.md": short, "docs/questions.md": whole}
-
-
-def questions(copier_yml: str) -> dict[str, dict[str, object]]:
-    """Return what Copier asks, in its order; what is only computed is left out."""
-    document = yaml.safe_load(copier_yml)
-    return {
-        name: cast("dict[str, object]", entry)
-        for name, entry in document.items()
-        if not name.startswith("_") and entry.get("when", True) is not False
-    }
 
 
 def with_table(page: str, table: str) -> str:
@@ -54,16 +47,14 @@ def _comment_above(copier_yml: str, name: str) -> str:
     return " ".join(line.removeprefix("# ") for line in found[1].splitlines())
 
 
-def _answers(copier_yml: str, question: dict[str, object]) -> str:
+def _answers(template: Template, name: str) -> str:
     """Return the default, and what else may be chosen."""
-    default = str(question["default"])
+    default = str(template.asked[name]["default"])
     if "{" in default:
         # One that is computed depends on a question above it.
-        asked = questions(copier_yml)
-        return f"from `{next(word for word in re.findall(r'\w+', default) if word in asked)}`"
-    choices = question.get("choices", [])
-    values = choices.values() if isinstance(choices, dict) else cast("list[object]", choices)
-    others = [f"`{value}`" for value in values if value != default]
+        words = re.findall(r"\w+", default)
+        return f"from `{next(word for word in words if word in template.asked)}`"
+    others = [f"`{value}`" for value in template.choices(name) if value != default]
     return " or ".join([f"`{default}`" if default else "empty", *others])
 
 

@@ -222,7 +222,10 @@ class Projects:
             if not ready.exists():
                 project = self._shared / "venv.project"
                 shutil.copytree(self.rendered(EVERY_PACKAGE), project)
-                succeed(*uv(), "sync", "--quiet", cwd=project, env=environment)
+                # Hundreds of processes import from it, and where PYTHONDONTWRITEBYTECODE is set,
+                # none of them would leave what it has compiled to the next.
+                compiled = ("sync", "--quiet", "--compile-bytecode")
+                succeed(*uv(), *compiled, cwd=project, env=environment)
                 ready.touch()
         return environment
 

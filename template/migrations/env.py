@@ -2,7 +2,6 @@
 
 import asyncio
 import warnings
-from functools import partial
 from logging.config import fileConfig
 from typing import Any
 
@@ -16,7 +15,7 @@ from app.core.errors import DatabaseUnavailable
 from app.core.settings import MigrationSettings, load_settings
 from app.database.session import create_engine
 from migrations.autogenerate import complete_revision, render_item
-from migrations.migrator import MigrationError, Migrator
+from migrations.migrator import MigrationError, Migrator, Plan
 
 
 def configure(connection: Connection | None, /, **options: Any) -> None:  # noqa: ANN401
@@ -45,7 +44,7 @@ def run_migrations() -> None:
         context.run_migrations()
 
 
-async def migrate() -> None:
+async def migrate(plan: Plan) -> None:
     """Connect, wait until no other process migrates, and run the command."""
     settings = load_settings(MigrationSettings)
     url = settings.migration_database_url or settings.database_url
@@ -54,23 +53,23 @@ async def migrate() -> None:
     try:
         async with engine.connect() as connection:
             migrator = Migrator(connection, settings, SQLModel.metadata)
-            # The first call makes the command's plan known, which the second one replaces.
-            await connection.run_sync(configure)
-            options = context.get_context().opts
-            await connection.run_sync(
-                partial(
-                    configure,
-                    fn=migrator.plan_once(options["fn"]),
-                    on_version_apply=migrator.refuse_invalid_indexes,
-                )
+            configure(
+                connection.sync_connection,
+                fn=migrator.plan_once(plan),
+                on_version_apply=migrator.refuse_invalid_indexes,
             )
             # `alembic current` only reads, and need not wait for a process that migrates.
-            if not options.get("dont_mutate"):
+            if not context.get_context().opts.get("dont_mutate"):
                 await migrator.take_lock()
             await migrator.run(run_migrations)
     finally:
         await engine.dispose()
 
+
+# Only a configured context tells the command's plan, which migrate() wraps. This comes before the
+# logging is set up, or Alembic would announce both contexts.
+context.configure(dialect_name="postgresql")
+plan: Plan = context.get_context().opts["fn"]
 
 if context.config.config_file_name is not None:
     # Loggers that exist already, such as those of tests, stay enabled.
@@ -85,7 +84,7 @@ if context.is_offline_mode():
     run_migrations()
 else:
     try:
-        asyncio.run(migrate())
+        asyncio.run(migrate(plan))
     except DatabaseUnavailable as error:
         raise SystemExit(f"The database could not be reached: {error.reason}") from None
     except MigrationError as error:

@@ -26,6 +26,7 @@ from alembic.util import CommandError
 from sqlmodel import SQLModel
 
 import app.database.base  # noqa: F401 - the names of constraints
+from app.core.project import DOCUMENTATION
 from template_tools.configuration import PROJECT_ROOT
 
 _RULES = Path(__file__).with_name("squawk.toml")
@@ -53,8 +54,7 @@ def main(root: Path = PROJECT_ROOT) -> int:
         # Findings show the names as they are given, so they are relative to the folder.
         done = subprocess.run([program, f"--config={_RULES}", *files], cwd=folder, check=False)
     if done.returncode:
-        docs = _read_tool_tables(root).get("service", {}).get("template_docs", "docs")
-        print(_ADVICE.format(docs=docs), file=sys.stderr)
+        print(_ADVICE.format(docs=DOCUMENTATION), file=sys.stderr)
     return done.returncode
 
 
@@ -68,20 +68,13 @@ def _revisions(root: Path) -> Iterator[Script]:
     config = Config()
     config.set_main_option("script_location", str(root / "migrations").replace("%", "%%"))
     scripts = ScriptDirectory.from_config(config)
-    after = _read_tool_tables(root).get("lint-migrations", {}).get("after", "base")
+    document = tomllib.loads((root / "pyproject.toml").read_text("utf-8"))
+    after = document["tool"].get("lint-migrations", {}).get("after", "base")
     scripts.get_revisions(after)  # A name that is wrong has a sentence here, and none below.
     before = {script.revision for script in scripts.iterate_revisions(after, "base")}
     for script in reversed(list(scripts.walk_revisions())):
         if script.revision not in before:
             yield script
-
-
-def _read_tool_tables(root: Path) -> dict[str, dict[str, str]]:
-    """Return what a project's pyproject.toml has under ``[tool]``."""
-    document: dict[str, dict[str, dict[str, str]]] = tomllib.loads(
-        (root / "pyproject.toml").read_text("utf-8")
-    )
-    return document["tool"]
 
 
 def _write_as_sql(script: Script, folder: Path) -> Path | None:

@@ -21,11 +21,6 @@ def current_version(repository: Path = REPOSITORY) -> str:
     return version
 
 
-def head_commit(repository: Path = REPOSITORY) -> str:
-    """Return the hash of the commit that is checked out."""
-    return succeed("git", "rev-parse", "HEAD", cwd=repository).strip()
-
-
 def find_releases(repository: Path = REPOSITORY) -> list[Release]:
     """Return the releases, the oldest first; none where the history does not tell."""
     try:
@@ -33,6 +28,14 @@ def find_releases(repository: Path = REPOSITORY) -> list[Release]:
     except NoHistoryError:
         return []
     return sorted(found, key=lambda release: Version(release.version))
+
+
+def before_this_commit(found: list[Release], repository: Path = REPOSITORY) -> list[Release]:
+    """Return the releases but the commit that is checked out, if it is one."""
+    if not found:
+        return []
+    head = succeed("git", "rev-parse", "HEAD", cwd=repository).strip()
+    return [release for release in found if release.commit != head]
 
 
 def build_history(target: Path, tagged: list[Release], repository: Path = REPOSITORY) -> None:

@@ -10,7 +10,7 @@ from tests.projects import RELEASE, REPOSITORY, Project, Projects, succeed, tree
 from tests.updates import team
 from tests.updates.evolution import SECURITY_TEST, STEPS, has_security_fix
 from tests.updates.flips import SETS
-from tests.updates.releases import current_version, find_releases, head_commit
+from tests.updates.releases import before_this_commit, current_version, find_releases
 from tests.updates.report import RecordProperty, Update
 from tests.updates.updating import (
     Lives,
@@ -31,7 +31,7 @@ VERSIONS = [release.version for release in RELEASES]
 SECURITY_FIX = STEPS[0].version
 # The oldest release and the newest before this commit are looked at as a whole; what they have in
 # common, the others have. (A release's own commit has nothing to bring to itself.)
-BEFORE = [release.version for release in RELEASES if release.commit != head_commit()]
+BEFORE = [release.version for release in before_this_commit(RELEASES)]
 WHOLE = [*dict.fromkeys(BEFORE[:1] + BEFORE[-1:])]
 
 pytestmark = pytest.mark.skipif(

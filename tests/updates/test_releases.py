@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from scripts.releases import Release
 from tests.projects import commit, succeed
 from tests.updates.evolution import STEPS
 from tests.updates.flips import FLIPS
@@ -62,18 +63,20 @@ def test_a_copy_inside_another_repository_has_none(repository: Path) -> None:
     assert find_releases(inner) == []
 
 
-def test_the_kept_table_names_every_earlier_release_and_every_kind_of_project() -> None:
+def test_the_kept_table_names_every_earlier_release_and_every_kind_of_project(
+    releases: list[Release],
+) -> None:
     """Write it anew with: uv run pytest tests/updates -n 2 --write-update-table."""
     kinds = ["untouched", "lived-in"]
     expected = {(NAMES[version], "untouched") for version in EARLIER}
     expected |= {(NAMES[version], "lived-in") for version in BEGINNINGS}
     expected |= {(NAMES[EARLIER[0]], f"{kind}other answers") for kind in ("", "lived-in, ")}
     expected.add(("each release", "lived-in"))
-    for release in find_releases():
+    for release in releases:
         if release.version != current_version():
             expected |= {(release.version, kind) for kind in [*kinds, "other answers"]}
     assert len(EARLIER) == len(STEPS)
     assert FLIPS
     # A clone without a history does not know of the releases in the table.
-    kept = {row for row in kept_rows() if find_releases() or not row[0][0].isdigit()}
+    kept = {row for row in kept_rows() if releases or not row[0][0].isdigit()}
     assert kept == expected

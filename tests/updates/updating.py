@@ -14,6 +14,7 @@ from typing import Literal, Self
 import copier
 import yaml
 
+from scripts.guard.template import template_in
 from tests.answers import Answers
 from tests.processes import end_processes_of
 from tests.projects import (
@@ -30,7 +31,6 @@ from tests.projects import (
     tree,
     uv,
 )
-from tests.test_rendering import MOVED
 from tests.updates import team
 from tests.updates.evolution import STEPS
 
@@ -41,7 +41,7 @@ SEEDS: list[str] = yaml.safe_load((REPOSITORY / "copier.yml").read_text("utf-8")
 LEFT = frozenset[str]().union(*(step.left for step in STEPS))
 RELEASED = frozenset[str]().union(*(step.released for step in STEPS))
 # Where projects of older releases keep a module that imports what has moved.
-STUBS = frozenset(moved["old"] for moved in MOVED)
+STUBS = frozenset(template_in(REPOSITORY).moved)
 
 
 def update(folder: Path, release: str, answers: Answers | None = None) -> None:

@@ -1,6 +1,7 @@
 """What the command is about to write: all of it is known before the first file is written."""
 
 import difflib
+import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -69,10 +70,7 @@ class Plan:
     def _undo(self, made: Sequence[Path]) -> None:
         for path in reversed(made):
             if path.is_dir():
-                for compiled in path.glob("__pycache__/*"):
-                    compiled.unlink()
-                for folder in path.glob("__pycache__"):
-                    folder.rmdir()
+                shutil.rmtree(path / "__pycache__", ignore_errors=True)
                 path.rmdir()
             else:
                 path.unlink()

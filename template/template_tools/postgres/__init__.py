@@ -77,24 +77,29 @@ def running_server(profile: Profile, root: Path = PROJECT_ROOT) -> Iterator[Serv
 
 
 @contextmanager
-def development_database(root: Path = PROJECT_ROOT) -> Iterator[str]:
-    """Yield the DATABASE_URL that is configured, or that of a database on a leased server.
+def development_database(root: Path = PROJECT_ROOT) -> Iterator[None]:
+    """Set DATABASE_URL to what is configured, or to a database on a leased server.
 
-    The environment of this process, and of those that it starts, then has it too.
+    The processes that this one starts have it too.
 
     Raises:
         PostgresError: PostgreSQL is not found or does not start.
     """
     if url := configured("DATABASE_URL", root):
         os.environ["DATABASE_URL"] = url
-        yield url
+        yield
         return
     with running_server("dev", root) as server:
-        ensure_database(server, DEVELOPMENT_DATABASE)
-        url = server.url(DEVELOPMENT_DATABASE)
-        # The MIGRATION_DATABASE_URL of .env belongs to another database.
-        os.environ |= {"DATABASE_URL": url, "MIGRATION_DATABASE_URL": url}
-        yield url
+        os.environ |= database_settings(server)
+        yield
+
+
+def database_settings(server: Server) -> dict[str, str]:
+    """Create the developer's database unless it exists, and return the settings that name it."""
+    ensure_database(server, DEVELOPMENT_DATABASE)
+    url = server.url(DEVELOPMENT_DATABASE)
+    # The MIGRATION_DATABASE_URL of .env belongs to another database.
+    return {"DATABASE_URL": url, "MIGRATION_DATABASE_URL": url}
 
 
 def ensure_database(server: Server, name: str) -> None:

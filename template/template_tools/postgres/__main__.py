@@ -12,7 +12,7 @@ from template_tools.postgres import (
     DEVELOPMENT_DATABASE,
     PostgresError,
     Profile,
-    ensure_database,
+    database_settings,
     running_server_if_any,
     take_lease,
 )
@@ -66,10 +66,7 @@ def _run(profile: Profile, root: Path, program: list[str]) -> int:
     environment = dict(os.environ)
     if configured("DATABASE_URL", root) is None:
         lease, server = take_lease(profile, root)
-        ensure_database(server, DEVELOPMENT_DATABASE)
-        environment["DATABASE_URL"] = server.url(DEVELOPMENT_DATABASE)
-        # The one in .env belongs to another database.
-        environment["MIGRATION_DATABASE_URL"] = environment["DATABASE_URL"]
+        environment |= database_settings(server)
         os.set_inheritable(lease, True)
     try:
         if sys.platform == "win32":

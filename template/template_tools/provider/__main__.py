@@ -37,10 +37,10 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def running_provider_url(state_file: Path = STATE_FILE) -> str | None:
-    """Return the issuer of the provider that has written the file, if it still runs."""
+def running_provider_url() -> str | None:
+    """Return the issuer of this project's provider, if it still runs."""
     try:
-        state = _State.model_validate_json(state_file.read_bytes())
+        state = _State.model_validate_json(STATE_FILE.read_bytes())
         httpx2.get(f"{state.issuer}/jwks", trust_env=False)
     except _NO_PROVIDER:
         return None

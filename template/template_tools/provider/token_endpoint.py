@@ -37,7 +37,9 @@ def token_response(access: Token) -> Claims:
         "token_type": "Bearer",
         "expires_in": max(0, round(access.expires_at - time.time())),
     }
-    return body | {name: access.claims[name] for name in ("scope",) if name in access.claims}
+    if "scope" in access.claims:
+        body["scope"] = access.claims["scope"]
+    return body
 
 
 def _client_credentials(client: Client, form: Parameters, state: ProviderState) -> Claims:

@@ -135,14 +135,13 @@ async def test_a_caller_without_a_good_token_is_told_to_get_one(
 
 
 async def test_a_caller_without_the_scope_is_refused(application: FastAPI, bearer: Bearer) -> None:
+    headers = bearer(scope="unknown")
     found = [
         fault
         for operation in operations(application)
         if operation.scopes
         # A route that also requires a recent login may answer 401 first.
-        for fault in faults(
-            operation, await call(application, operation, bearer(scope="unknown")), 403, 401
-        )
+        for fault in faults(operation, await call(application, operation, headers), 403, 401)
     ]
     assert not found, WRONG.format(faults="\n  ".join(found))
 

@@ -153,36 +153,26 @@ class TestMe:
 
         assert response.json()["user"]["email"] == "alice@example.com"
 
-    async def test_a_token_without_a_subject_finds_nobody_who_has_one(
+    @pytest.mark.parametrize(
+        ("subject", "username"),
+        [("a-1", "alice"), (None, None)],
+        ids=["somebody who has one", "a stranger"],
+    )
+    async def test_a_token_without_a_subject_does_not_find(
         self,
         client: httpx2.AsyncClient,
         bearer: Bearer,
         session: AsyncSession,
         settings: Settings,
+        subject: str | None,
+        username: str | None,
     ) -> None:
         if settings.sso_mode != "introspect":
             pytest.skip("a JWT has a subject, or is refused")
-        session.add(User(username="alice", email="alice@example.com", subject="a-1"))
+        session.add(User(username="alice", email="alice@example.com", subject=subject))
         await session.commit()
 
-        response = await client.get("/api/v1/user/me", headers=bearer(username="alice", sub=None))
-
-        assert response.status_code == 200
-        assert response.json()["user"] is None
-
-    async def test_a_token_without_a_subject_does_not_find_a_stranger(
-        self,
-        client: httpx2.AsyncClient,
-        bearer: Bearer,
-        session: AsyncSession,
-        settings: Settings,
-    ) -> None:
-        if settings.sso_mode != "introspect":
-            pytest.skip("a JWT has a subject, or is refused")
-        session.add(User(username="alice", email="alice@example.com"))
-        await session.commit()
-
-        response = await client.get("/api/v1/user/me", headers=bearer(username=None, sub=None))
+        response = await client.get("/api/v1/user/me", headers=bearer(username=username, sub=None))
 
         assert response.status_code == 200
         assert response.json()["user"] is None

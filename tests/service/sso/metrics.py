@@ -1,6 +1,6 @@
 """What the service tells OpenTelemetry, by its public API, in the place of an SDK."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 
 from opentelemetry.context import Context
@@ -22,6 +22,7 @@ class Instrument(Counter, UpDownCounter, Histogram, _Gauge):
 
     def __init__(self, name: str) -> None:
         self.name = name
+        self.boundaries: Sequence[float] = ()
         self.amounts: list[float] = []
         self.attributes: list[Mapping[str, object]] = []
 
@@ -63,7 +64,19 @@ class Recorder(NoOpMeter):
         """Return an instrument that remembers."""
         return self.instruments.setdefault(name, Instrument(name))
 
-    create_up_down_counter = create_histogram = create_gauge = create_counter
+    create_up_down_counter = create_gauge = create_counter
+
+    def create_histogram(
+        self,
+        name: str,
+        *_about: object,
+        explicit_bucket_boundaries_advisory: Sequence[float] | None = None,
+        **_it: object,
+    ) -> Instrument:
+        """Return an instrument that remembers, with the boundaries of its buckets."""
+        instrument = self.create_counter(name)
+        instrument.boundaries = explicit_bucket_boundaries_advisory or ()
+        return instrument
 
 
 class _Provider(MeterProvider):

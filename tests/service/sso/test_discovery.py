@@ -165,6 +165,17 @@ async def test_an_endpoint_without_tls_is_not_used_in_production(
     assert provider.introspection_calls == 0
 
 
+@pytest.mark.parametrize("url", ["http://[::1", "http://127.0.0.1:port/introspect", "ftp://sso"])
+async def test_an_endpoint_that_cannot_be_called_is_as_good_as_none(
+    settings: Settings, serve: Serve, provider: RunningProvider, log: Log, url: str
+) -> None:
+    provider.faults = Faults(endpoints=_DISCOVERY, override_claims={"introspection_endpoint": url})
+    async with serve(settings) as caller:
+        assert_unavailable(await get(caller, provider.mint()), "sso-misconfigured")
+    [(_, text)] = log.lines()
+    assert "SSO_INTROSPECTION_URL" in text
+
+
 @pytest.mark.parametrize("fault", [{"status": 500}, {"status": 404}, {"body": "html"}], ids=str)
 async def test_no_document_is_an_outage(
     caller: httpx2.AsyncClient, provider: RunningProvider, fault: dict[str, object]

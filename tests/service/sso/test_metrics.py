@@ -6,6 +6,7 @@ import httpx2
 import pytest
 
 from app.settings import Settings
+from app.utils.sso.resource_server.introspector import Timeouts
 from tests.service.provider import Faults, RunningProvider
 from tests.service.sso.assertions import get
 from tests.service.sso.conftest import Clock, Serve
@@ -20,6 +21,7 @@ async def test_look_ups_are_counted_by_their_result(
     await get(caller, token)
 
     assert recorder["sso.token_cache.lookups"].values("result") == ["miss", *["joined"] * 4, "hit"]
+    assert recorder["sso.token_cache.lookups"].amounts == [1] * 6
     joined = recorder["sso.introspection.joined"].amounts
     assert sum(joined) == 0, "nobody waits any more"
     assert max(joined) == 1
@@ -53,6 +55,13 @@ async def test_calls_are_timed_by_their_outcome(
     assert all(0 < amount < 5 for amount in durations.amounts)
 
 
+def test_the_buckets_of_their_times_end_with_the_deadline(recorder: Recorder) -> None:
+    """An SDK refuses boundaries that are not in order, and not before the first call is timed."""
+    boundaries = recorder["sso.introspection.duration"].boundaries
+    assert [*boundaries] == sorted(set(boundaries))
+    assert boundaries[-1] == Timeouts().provider
+
+
 @pytest.mark.parametrize(
     ("claims", "reason"),
     [
@@ -77,6 +86,7 @@ async def test_refusals_are_counted_by_their_reason(
     provider.faults = Faults.model_validate({"override_claims": claims})
     await get(caller, provider.mint(), "/writers")
     assert recorder["sso.token.refusals"].attributes == [{"reason": reason}]
+    assert recorder["sso.token.refusals"].amounts == [1]
 
 
 @pytest.mark.parametrize(
@@ -106,6 +116,7 @@ async def test_a_token_that_lacks_what_a_route_asks_for_is_counted_too(
         await get(caller, provider.mint(), path)
     reasons = recorder["sso.token.refusals"].values("reason")
     assert reasons == ["role", "authentication", "authentication"]
+    assert recorder["sso.token.refusals"].amounts == [1] * 3
 
 
 async def test_a_jwt_that_is_none_of_the_provider_is_counted_too(
@@ -114,6 +125,7 @@ async def test_a_jwt_that_is_none_of_the_provider_is_counted_too(
     async with serve(settings.model_copy(update={"sso_mode": "jwt"})) as caller:
         await get(caller, "opaque-token")
     assert recorder["sso.token.refusals"].attributes == [{"reason": "jwt"}]
+    assert recorder["sso.token.refusals"].amounts == [1]
 
 
 async def test_each_look_up_is_counted_once(

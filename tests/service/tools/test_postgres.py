@@ -37,7 +37,6 @@ CLIENT = """
 import sys
 from pathlib import Path
 from template_tools import postgres
-from template_tools.configuration import PROJECT_ROOT
 
 postgres.GRACE_SECONDS = 0.1
 with postgres.running_server("test", Path(sys.argv[1])) as server:

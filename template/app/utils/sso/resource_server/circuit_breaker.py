@@ -90,7 +90,6 @@ class CircuitBreaker:
             await self._doubt(error)
         except ProviderUnreachable as error:
             self._note_outage(error)
-            self._failures += 1
             if self._failures >= _FAILURES_TO_OPEN:
                 # The next caller sends a canary: this one may have waited for the whole deadline.
                 self._needs_canary = True
@@ -114,7 +113,6 @@ class CircuitBreaker:
             raise
         except ProviderError as error:
             self._note_outage(error)
-            self._failures += 1
             if self._failures >= _FAILURES_TO_OPEN or self._state is State.OPEN:
                 self._hold(State.OPEN, _OPEN_SECONDS)
             raise
@@ -191,6 +189,7 @@ class CircuitBreaker:
             BREAKER_STATE.set(State.CLOSED.value)
 
     def _note_outage(self, error: ProviderError) -> None:
+        self._failures += 1
         if self._is_up:
             self._is_up = not self._log.error(
                 "The identity provider does not answer as it should: %s", error

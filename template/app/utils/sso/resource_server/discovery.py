@@ -25,7 +25,6 @@ _FRESH_SECONDS = 3600
 # After a failed renewal the last good document stays in use, and not every request tries again.
 _RETRY_SECONDS = 10
 
-
 type EndpointName = Literal["introspection_endpoint", "jwks_uri"]
 
 

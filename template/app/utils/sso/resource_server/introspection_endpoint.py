@@ -106,12 +106,10 @@ class IntrospectionEndpoint:
         except (InvalidJwt, UnicodeDecodeError):
             raise ProviderUnreachable(f"{reply.status} with a signature that is not good") from None
         claims, members = verified.claims, verified.claims.get("token_introspection")
-        audience = claims.get("aud")
-        audiences = audience if isinstance(audience, list) else [audience]
         is_for_us = (
             str(verified.header.get("typ")).lower() == "token-introspection+jwt"
             and claims.get("iss") == self._issuer
-            and self._client_id in audiences
+            and self._client_id in verified.audiences
         )
         if not is_for_us or not isinstance(members, dict):
             raise ProviderUnreachable(f"{reply.status} with a signed response for somebody else")

@@ -132,8 +132,7 @@ class TokenValidator:
                 "A token of another issuer was refused: SSO_ISSUER does not equal its iss",
             )
         # By its claims the token should be active, and a setting may be why it is not.
-        audience = jwt.claims.get("aud")
-        if self._settings.client_id not in (audience if isinstance(audience, list) else [audience]):
+        if self._settings.client_id not in jwt.audiences:
             return logging.WARNING, (
                 "The provider calls an unexpired token of our issuer inactive: CLIENT_ID is not in"
                 " its aud, for which some providers do that (Keycloak since 26.4.12), or it was"

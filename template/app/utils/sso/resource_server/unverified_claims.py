@@ -16,6 +16,11 @@ class Jwt(NamedTuple):
     header: Mapping[str, object]
     claims: Mapping[str, object]
 
+    @property
+    def audiences(self) -> list[object]:
+        """The claim ``aud`` as a list; a single one may stand by itself (RFC 7519 §4.1.3)."""
+        return audience if isinstance(audience := self.claims.get("aud"), list) else [audience]
+
 
 def read_unverified_jwt(token: str) -> Jwt | None:
     """Return what the token says, if it is a JWT in the compact form (RFC 7515 §3.1)."""

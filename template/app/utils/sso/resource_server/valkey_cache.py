@@ -9,7 +9,6 @@ import asyncio
 import json
 import logging
 import os
-import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
@@ -107,7 +106,7 @@ class ValkeyCache:
 
 @asynccontextmanager
 async def open_valkey_cache(
-    settings: CoreSettings, clock: Clock = time, timeout_seconds: float = 0.25
+    settings: CoreSettings, clock: Clock, timeout_seconds: float
 ) -> AsyncIterator[ValkeyCache]:
     """Hold the connections to the server of ``TOKEN_CACHE_URL`` open; none is made before use.
 
