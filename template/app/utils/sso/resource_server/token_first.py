@@ -56,6 +56,7 @@ class TokenFirst:
         if self._scopes is None:
             # All routes are there by now, also those that the service adds as it starts.
             self._scopes = _put_token_first(app)
+            app.state.endpoints_with_token = frozenset(self._scopes)
         is_first = True
 
         async def receive_after_token() -> Message:
