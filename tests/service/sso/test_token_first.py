@@ -235,7 +235,7 @@ async def test_a_token_is_looked_up_once_for_a_request(
 
 @pytest.mark.parametrize("replaced", [introspect_token, read_token])
 async def test_a_test_may_replace_the_check_or_what_takes_it(
-    unordered: FastAPI, caller: httpx2.AsyncClient, replaced: object
+    unordered: FastAPI, caller: httpx2.AsyncClient, replaced: Callable[..., object]
 ) -> None:
     user = TokenData(active=True, sub="a")
     unordered.dependency_overrides = {replaced: lambda: user, refuse: lambda: None}

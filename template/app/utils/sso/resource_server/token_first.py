@@ -6,6 +6,7 @@ a 422 or 428 what a route expects.
 """
 
 from itertools import chain
+from typing import Any
 
 from fastapi import FastAPI
 from fastapi.dependencies.models import Dependant
@@ -40,7 +41,7 @@ class TokenFirst:
 def _check_first(app: FastAPI) -> None:
     for context in iter_route_contexts(app.routes):
         # What FastAPI calls for this route, in this inclusion of its router.
-        route = context._effective_route
+        route: Any = context._effective_route
         required = _required_scopes(getattr(route, "dependant", None))
         if required is not None:
             route.app = _checked(app, route.app, required)
