@@ -26,31 +26,15 @@ class TokenRefusedFirst(HTTPException):
         self.problem = problem
 
 
-async def answer_token_refused_first(_request: Request, error: Exception) -> Response:
-    """Answer with the problem document of the refusal."""
+def check_token_first(app: FastAPI) -> None:
+    """Have each route check its token before it reads the body or resolves other dependencies."""
+    app.add_exception_handler(TokenRefusedFirst, _answer)
+    app.add_middleware(TokenFirst)
+
+
+async def _answer(_request: Request, error: Exception) -> Response:
     assert isinstance(error, TokenRefusedFirst)  # noqa: S101 - Starlette's handler type
     return error.problem.response()
-
-
-def put_token_first(app: FastAPI) -> frozenset[object]:
-    """Have each route check its token before its other dependencies.
-
-    Returns:
-        The functions of all routes that need a token, as ``scope["endpoint"]`` names them.
-    """
-    endpoints: set[object] = set()
-    for route in iter_route_contexts(app.routes):
-        dependant: Dependant | None = getattr(route, "dependant", None)
-        if dependant is not None and _put_first(dependant):
-            endpoints.add(route.endpoint)
-    return frozenset(endpoints)
-
-
-def _put_first(dependant: Dependant) -> bool:
-    """Sort the dependencies, and return whether one of them, or of theirs, needs a token."""
-    needing = {id(it) for it in dependant.dependencies if _put_first(it)}
-    dependant.dependencies.sort(key=lambda it: id(it) not in needing)
-    return bool(needing) or dependant.call is introspect_token
 
 
 class TokenFirst:
@@ -58,31 +42,53 @@ class TokenFirst:
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
+        # The functions of the routes that need a token, as scope["endpoint"] names them.
+        self._endpoints: frozenset[object] | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one ASGI connection."""
-        if scope["type"] != "http":
+        if scope["type"] == "lifespan":
             await self.app(scope, receive, send)
             return
+        app: FastAPI = scope["app"]
+        if self._endpoints is None:
+            # All routes are there by now, also those that the service adds as it starts.
+            self._endpoints = _put_token_first(app)
         is_first = True
 
         async def receive_after_token() -> Message:
             nonlocal is_first
             if is_first:
                 is_first = False
-                await _check(scope)
+                await self._check(app, scope)
             return await receive()
 
-        await self.app(scope, receive_after_token, send)
+        is_http = scope["type"] == "http"
+        await self.app(scope, receive_after_token if is_http else receive, send)
+
+    async def _check(self, app: FastAPI, scope: Scope) -> None:
+        # Where a test has replaced the check, the route does without it.
+        if introspect_token in app.dependency_overrides:
+            return
+        if self._endpoints and scope.get("endpoint") in self._endpoints:
+            try:
+                await introspect_token(HTTPConnection(scope), SecurityScopes())
+            except Problem as refusal:
+                raise TokenRefusedFirst(refusal) from None
 
 
-async def _check(scope: Scope) -> None:
-    app: FastAPI = scope["app"]
-    # Where a test has replaced the check, the route does without it.
-    if introspect_token in app.dependency_overrides:
-        return
-    if scope.get("endpoint") in app.state.endpoints_with_token:
-        try:
-            await introspect_token(HTTPConnection(scope), SecurityScopes())
-        except Problem as refusal:
-            raise TokenRefusedFirst(refusal) from None
+def _put_token_first(app: FastAPI) -> frozenset[object]:
+    """Sort the dependencies of all routes, and return the functions of those that need a token."""
+    endpoints: set[object] = set()
+    for route in iter_route_contexts(app.routes):
+        dependant: Dependant | None = getattr(route, "dependant", None)
+        if dependant is not None and _sort(dependant):
+            endpoints.add(route.endpoint)
+    return frozenset(endpoints)
+
+
+def _sort(dependant: Dependant) -> bool:
+    """Return whether the dependency, or one of its own, is the check of the token."""
+    needing = {id(it) for it in dependant.dependencies if _sort(it)}
+    dependant.dependencies.sort(key=lambda it: id(it) not in needing)
+    return bool(needing) or dependant.call is introspect_token
