@@ -245,9 +245,9 @@ def gitlab(forge: Forge) -> Done:
     for name in (name for name in jobs if name.startswith("template-update")):
         job = jobs[name]
         machine = forge.clone(name, 0)
-        variables = host | git | {it: str(value) for it, value in job["variables"].items()}
+        variables = host | {it: str(value) for it, value in job["variables"].items()}
         if job.get("environment", {}).get("name") == "template-update":
-            variables["TEMPLATE_UPDATE_TOKEN"] = forge.token
+            variables |= git | {"TEMPLATE_UPDATE_TOKEN": forge.token}
         for needed in job.get("needs", ()):
             for path in jobs[needed]["artifacts"]["paths"]:
                 if (artifacts[needed] / path).exists():
