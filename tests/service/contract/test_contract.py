@@ -46,13 +46,18 @@ async def message(failing: Callable[[], Awaitable[None]]) -> str:
     return str(caught.value)
 
 
+def asserts_of(module: Path) -> list[ast.Assert]:
+    """Return the assertions of a module."""
+    tree = ast.parse(module.read_text("utf-8"))
+    return [node for node in ast.walk(tree) if isinstance(node, ast.Assert)]
+
+
 @pytest.mark.parametrize(
     "module", sorted(Path(test_access.__file__).parent.glob("test_*.py")), ids=lambda it: it.stem
 )
 async def test_each_assertion_says_what_to_do(module: Path) -> None:
     """A list of what is wrong is no help to a team whom an update has brought the test."""
-    tree = ast.parse(module.read_text("utf-8"))
-    asserts = [node for node in ast.walk(tree) if isinstance(node, ast.Assert)]
+    asserts = asserts_of(module)
     assert [ast.unparse(node) for node in asserts if node.msg is None] == []
     constants = vars(import_module(f"tests.contract.{module.stem}"))
     for node in asserts:
