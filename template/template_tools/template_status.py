@@ -58,7 +58,9 @@ def _advice(root: Path) -> Iterator[str]:
         yield _FORMATTED.format(found=" and ".join(found), docs=DOCUMENTATION)
     answers = (root / ".copier-answers.yml").read_text("utf-8")
     models = (path.read_text("utf-8") for path in (root / "app" / "database").rglob("*.py"))
-    if re.search(r"(?m)^local_passwords: '?yes", answers) and "password_hash" not in "".join(models):
+    if re.search(r"(?m)^local_passwords: '?yes", answers) and "password_hash" not in "".join(
+        models
+    ):
         yield _PASSWORDS.format(docs=DOCUMENTATION)
 
 
