@@ -26,8 +26,8 @@ them out; {docs}/update.md#what-is-whose lists them."""
 _FORMATTERS = ("autopep8", "black", "yapf")
 _RUFF = {"line-length": 100, "indent-width": 4}
 _PASSWORDS = """\
-local_passwords is answered with yes, and no table has a password_hash: an update does not touch your
-resources. What is left to you: {docs}/questions.md#answered-anew"""
+local_passwords is answered with yes, and no table has a password_hash: an update does not touch
+your resources. What is left to you: {docs}/questions.md#answered-anew"""
 
 
 def main(arguments: list[str] | None = None, root: Path = PROJECT_ROOT) -> int:
