@@ -7,7 +7,7 @@ from typing import Annotated
 
 import httpx2
 import pytest
-from fastapi import APIRouter, Depends, FastAPI, Header, HTTPException, Security, WebSocket
+from fastapi import APIRouter, Depends, FastAPI, Header, HTTPException, Security
 from pydantic import BaseModel
 from starlette.types import Message
 
@@ -76,8 +76,12 @@ def unordered_app() -> FastAPI:
     async def once(body: Body, _token: CurrentToken, _reader: Reader) -> str:
         return body.name
 
-    @app.websocket("/socket")
-    async def socket(socket: WebSocket, _none: Annotated[None, Depends(refuse)]) -> None: ...
+    async def shared(body: Body) -> str:
+        return body.name
+
+    app.put("/shared/public")(shared)
+    app.put("/shared/protected", dependencies=[Depends(introspect_token)])(shared)
+    app.put("/shared/scoped", dependencies=[Security(introspect_token, scopes=["a"])])(shared)
 
     check_token_first(app)
     return app
@@ -142,16 +146,28 @@ async def test_a_request_is_judged_by_its_body_once_its_token_is_good(
     assert (whole.status_code, whole.json()) == (200, "a")
 
 
-async def test_a_missing_scope_is_found_as_before(
+async def test_the_scopes_of_a_route_are_named_before_its_body_is_read(
     caller: httpx2.AsyncClient, bearer: Bearer
 ) -> None:
-    response = await caller.put("/once", json={"name": "a"}, headers=bearer(scope="other"))
-    assert response.status_code == 403
-    assert 'scope="report:read"' in response.headers["WWW-Authenticate"]
+    for headers, status in [({}, 401), (bearer(scope="other"), 403)]:
+        response = await caller.put("/of/two/routers", content="{", headers=headers)
+        assert response.status_code == status
+        assert 'scope="report:read"' in response.headers["WWW-Authenticate"]
 
 
 async def test_a_route_without_a_token_reads_its_body(caller: httpx2.AsyncClient) -> None:
     assert (await caller.put("/public", json={"name": "a"})).json() == "a"
+
+
+async def test_a_function_of_several_routes_is_protected_where_it_asks_for_it(
+    caller: httpx2.AsyncClient, bearer: Bearer
+) -> None:
+    statuses = [
+        (await caller.put(f"/shared/{path}", json={"name": "a"}, headers=headers)).status_code
+        for path in ("public", "protected", "scoped")
+        for headers in ({}, bearer(scope="b"), bearer(scope="a"))
+    ]
+    assert statuses == [200, 200, 200, 401, 200, 200, 401, 403, 200]
 
 
 async def test_a_token_is_looked_up_once_for_a_request(

@@ -5,6 +5,8 @@ route lists them. A caller without a token could so have the service read a mega
 a 422 or 428 what a route expects.
 """
 
+from itertools import chain
+
 from fastapi import FastAPI
 from fastapi.dependencies.models import Dependant
 from fastapi.exceptions import HTTPException
@@ -42,8 +44,8 @@ class TokenFirst:
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
-        # The functions of the routes that need a token, as scope["endpoint"] names them.
-        self._endpoints: frozenset[object] | None = None
+        # The scopes that each route needs, by its function, as scope["endpoint"] names it.
+        self._scopes: dict[object, list[str]] | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one ASGI connection."""
@@ -51,9 +53,10 @@ class TokenFirst:
             await self.app(scope, receive, send)
             return
         app: FastAPI = scope["app"]
-        if self._endpoints is None:
+        if self._scopes is None:
             # All routes are there by now, also those that the service adds as it starts.
-            self._endpoints = _put_token_first(app)
+            self._scopes = _put_token_first(app)
+            app.state.endpoints_with_token = frozenset(self._scopes)
         is_first = True
 
         async def receive_after_token() -> Message:
@@ -70,25 +73,34 @@ class TokenFirst:
         # Where a test has replaced the check, the route does without it.
         if introspect_token in app.dependency_overrides:
             return
-        if self._endpoints and scope.get("endpoint") in self._endpoints:
+        required = (self._scopes or {}).get(scope.get("endpoint"))
+        if required is not None:
             try:
-                await introspect_token(HTTPConnection(scope), SecurityScopes())
+                await introspect_token(HTTPConnection(scope), SecurityScopes(required))
             except Problem as refusal:
                 raise TokenRefusedFirst(refusal) from None
 
 
-def _put_token_first(app: FastAPI) -> frozenset[object]:
-    """Sort the dependencies of all routes, and return the functions of those that need a token."""
-    endpoints: set[object] = set()
+def _put_token_first(app: FastAPI) -> dict[object, list[str]]:
+    """Sort the dependencies of all routes, and return the scopes of those that need a token."""
+    found = dict[object, list[str] | None]()
     for route in iter_route_contexts(app.routes):
         dependant: Dependant | None = getattr(route, "dependant", None)
-        if dependant is not None and _sort(dependant):
-            endpoints.add(route.endpoint)
-    return frozenset(endpoints)
+        required = None if dependant is None else _sort(dependant)
+        # Of a function that serves several routes, only what all of them need is known here.
+        others = found.setdefault(route.endpoint, required)
+        if required is None or others is None:
+            found[route.endpoint] = None
+        else:
+            found[route.endpoint] = [it for it in others if it in required]
+    return {endpoint: required for endpoint, required in found.items() if required is not None}
 
 
-def _sort(dependant: Dependant) -> bool:
-    """Return whether the dependency, or one of its own, is the check of the token."""
-    needing = {id(it) for it in dependant.dependencies if _sort(it)}
-    dependant.dependencies.sort(key=lambda it: id(it) not in needing)
-    return bool(needing) or dependant.call is introspect_token
+def _sort(dependant: Dependant) -> list[str] | None:
+    """Return the scopes that a dependency and its own need; None is that they need no token."""
+    required = {id(it): _sort(it) for it in dependant.dependencies}
+    dependant.dependencies.sort(key=lambda it: required[id(it)] is None)
+    found = [scopes for scopes in required.values() if scopes is not None]
+    if dependant.call is introspect_token:
+        found.append([*(dependant.parent_oauth_scopes or []), *(dependant.own_oauth_scopes or [])])
+    return list(dict.fromkeys(chain.from_iterable(found))) if found else None
