@@ -206,7 +206,7 @@ class TestProjectSlug:
             base = normalize("NFKD", letter.lower())[0]
             if not letter.isalpha() or not (base.isascii() or letter.lower() in "æœøßðþđħıłŋŧ"):
                 continue
-            context = template.default_answers | {"project_name": f"a{letter}b"}
+            context = {**template.default_answers, "project_name": f"a{letter}b"}
             slug = template.render(str(QUESTIONS["project_slug"]["default"]), context)
             assert re.fullmatch(rf"a{base if base.isascii() else '[a-z]'}[a-z]*b", slug), letter
 
