@@ -124,7 +124,7 @@ def test_another_formatter_is_named_before_it_costs_conflicts(
     project: Path, name: str, text: str, found: str | None
 ) -> None:
     (project / name).write_text(text)
-    (advice,) = [*template_status._advice(project)] or [None]
+    advice = next(template_status._advice(project), None)
     if found is None:
         assert advice is None
     else:
