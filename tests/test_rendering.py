@@ -6,12 +6,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pathspec
 import pytest
 import yaml
 
 from scripts.guard.template import ENVIRONMENT
 from tests.answers import ANSWER_SETS, DEFAULTS, EVERYTHING
-from tests.projects import REPOSITORY, TEMPLATE, Projects, render, run, tracked_files, tree
+from tests.projects import REPOSITORY, TEMPLATE, Projects, render, run, succeed, tracked_files, tree
 from tests.test_copier_yml import DOCUMENT
 
 MOVED: list[dict[str, str]] = yaml.safe_load(
@@ -130,6 +131,27 @@ def test_git_ignores_the_rendered_env(projects: Projects, tmp_path: Path) -> Non
     subprocess.run(["git", "init", "--quiet"], cwd=project, check=True)
     assert Path(".env") not in tracked_files(project)
     assert Path(".env.example") in tracked_files(project)
+
+
+def test_no_file_that_holds_a_secret_is_committed_or_reaches_the_image(
+    projects: Projects, tmp_path: Path
+) -> None:
+    folder = projects.copy(DEFAULTS, tmp_path / "service").folder
+    succeed("git", "init", "--quiet", cwd=folder)
+    # Such a line means the same to Docker and to git.
+    lines = (folder / ".dockerignore").read_text("utf-8").splitlines()
+    left_out = pathspec.GitIgnoreSpec.from_lines(it for it in lines if it.startswith("**/"))
+    for name in (
+        *(".env", ".env.local", ".env.production", ".env.bak", ".env.example.local"),
+        *("client-key.pem", "key.pem", "server.key", "client.p12", "client.pfx", "store.jks"),
+    ):
+        for place in ("", "app/", "app/core/", "migrations/"):
+            ignored = run("git", "check-ignore", "--quiet", f"{place}{name}", cwd=folder)
+            assert ignored.returncode == 0, f"git would take {place}{name}"
+            assert left_out.match_file(f"{place}{name}"), f"the image would take {place}{name}"
+    assert not any(left_out.match_file(name) for name in ("app/main.py", "app/core/ca.pem"))
+    for name in (".env.example", "app/main.py", "tests/conftest.py"):
+        assert run("git", "check-ignore", "--quiet", name, cwd=folder).returncode == 1
 
 
 def test_the_plugin_that_template_authors_use_renders_it_too(

@@ -1,6 +1,8 @@
 """Where the project is, and what the developer has configured, in the environment or in `.env`."""
 
 import os
+import sys
+from functools import cache
 from pathlib import Path
 
 PROJECT_ROOT = Path(__file__).resolve().parents[1]
@@ -11,8 +13,29 @@ def configured(name: str, root: Path = PROJECT_ROOT) -> str | None:
     # The supervisor of the database imports this module without site-packages.
     from dotenv import dotenv_values
 
+    _keep_from_others(root / ".env")
     try:
         in_file = dotenv_values(root / ".env").get(name)
     except UnicodeDecodeError:
         raise SystemExit(".env is not encoded in UTF-8: save it as UTF-8.") from None
     return os.environ.get(name) or in_file or None
+
+
+@cache
+def _keep_from_others(file: Path) -> None:
+    """Let other users of the machine not read a file that holds secrets, and say so."""
+    try:
+        mode = file.stat().st_mode
+        # One that a group may read was made so on purpose.
+        if os.name != "posix" or not mode & 0o007:
+            return
+        file.chmod(mode & 0o700)
+        print(f"{file.name} can hold secrets: only you can read it now.", file=sys.stderr)
+    except FileNotFoundError:
+        return
+    except OSError:
+        print(
+            f"Every user of this machine can read {file.name}, and it can hold secrets; its owner "
+            f"changes that with: chmod 600 {file.name}",
+            file=sys.stderr,
+        )

@@ -3,8 +3,11 @@
 import argparse
 import json
 import os
+import re
 import subprocess
 import sys
+import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 
 from app.core.project import DOCUMENTATION
@@ -16,7 +19,15 @@ The template's releases cannot be read: {reason}
 The repository is the _src_path in .copier-answers.yml; git must be able to read it from here."""
 _UPDATE = """\
 What each release brings and asks: {changelog}
-To update, on a clean work tree: uvx copier update --context-lines 1000"""
+To update, on a clean work tree: {command}"""
+_FORMATTED = """\
+{found}: an update conflicts wherever your formatter has changed the template's files. Let it leave
+them out; {docs}/update.md#what-is-whose lists them."""
+_FORMATTERS = ("autopep8", "black", "yapf")
+_RUFF = {"line-length": 100, "indent-width": 4}
+_PASSWORDS = """\
+local_passwords is answered with yes, and no table has a password_hash: an update does not touch
+your resources. What is left to you: {docs}/questions.md#answered-anew"""
 
 
 def main(arguments: list[str] | None = None, root: Path = PROJECT_ROOT) -> int:
@@ -30,12 +41,49 @@ def main(arguments: list[str] | None = None, root: Path = PROJECT_ROOT) -> int:
         print(_NO_ANSWER.format(reason=_reason(error)), file=sys.stderr)
         return 2
     current, latest = status["current_version"], status["latest_version"]
+    for advice in _advice(root):
+        print(f"{advice}\n")
     if not status["update_available"]:
         print(f"The project is based on {current} of the template, which is the newest release.")
         return 0
     print(f"The project is based on {current} of the template; the newest release is {latest}.")
-    print(_UPDATE.format(changelog=f"{DOCUMENTATION.removesuffix('docs')}CHANGELOG.md"))
+    changelog = f"{DOCUMENTATION.removesuffix('docs')}CHANGELOG.md"
+    print(_UPDATE.format(changelog=changelog, command=_command(root)))
     return 1 if options.check else 0
+
+
+def _advice(root: Path) -> Iterator[str]:
+    """Say what would make an update harder, or what one has left to the team."""
+    if found := [*_formatters(root)]:
+        yield _FORMATTED.format(found=" and ".join(found), docs=DOCUMENTATION)
+    answers = (root / ".copier-answers.yml").read_text("utf-8")
+    models = (path.read_text("utf-8") for path in (root / "app" / "database").rglob("*.py"))
+    if re.search(r"(?m)^local_passwords: '?yes", answers) and "password_hash" not in "".join(
+        models
+    ):
+        yield _PASSWORDS.format(docs=DOCUMENTATION)
+
+
+def _formatters(root: Path) -> Iterator[str]:
+    tools = _toml(root / "pyproject.toml").get("tool", {})
+    yield from (f"pyproject.toml has [tool.{it}]" for it in _FORMATTERS if it in tools)
+    hooks = root / ".pre-commit-config.yaml"
+    if hooks.exists() and re.search(r"id: (black|yapf|autopep8)", hooks.read_text("utf-8")):
+        yield f"{hooks.name} runs another formatter than ruff"
+    for name in (".ruff.toml", "ruff.toml"):
+        ruff = _toml(root / name)
+        changed = {it for it, value in _RUFF.items() if ruff.get(it, value) != value}
+        yield from (f"{name} has another {it}" for it in sorted(changed | ruff.keys() & {"format"}))
+
+
+def _toml(file: Path) -> dict[str, dict[str, object]]:
+    return tomllib.loads(file.read_text("utf-8")) if file.exists() else {}
+
+
+def _command(root: Path) -> str:
+    """Return the command that updates; what the team has deleted as a whole does not come back."""
+    gone = [it for it in ("tests/contract", "template_tools") if not (root / it).exists()]
+    return " ".join(["uvx copier update --context-lines 1000", *(f"--exclude {it}" for it in gone)])
 
 
 def _check_update(root: Path) -> dict[str, str | bool]:

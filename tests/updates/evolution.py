@@ -383,8 +383,8 @@ def _touch_shared_files(clone: Path) -> None:
     )
     edit(
         template / ".gitlab-ci.yml.jinja",
-        "    - uv run poe check\n",
-        "    - uv run poe check\n    - uv run python -m compileall -q app\n",
+        "    - uv run poe test --cov\n",
+        "    - uv run poe test --cov\n    - uv run python -m compileall -q app\n",
     )
     pyproject = template / "pyproject.toml.jinja"
     edit(pyproject, "show_missing = true\n", "show_missing = true\nprecision = 1\n")

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 from anyio import CapacityLimiter, to_thread
 from passlib.context import CryptContext
 from pydantic import AfterValidator, Field, SecretStr
-from pydantic_core import PydanticCustomError
+from pydantic_core import PydanticCustomError, PydanticKnownError
 
 # The library's defaults, 64 MiB and three passes, are the second recommendation of RFC 9106 §4.
 _context = CryptContext(schemes=["argon2"], argon2__type="ID")
@@ -14,18 +14,27 @@ _context = CryptContext(schemes=["argon2"], argon2__type="ID")
 _limiter = CapacityLimiter(4)
 
 
-def _encodable(password: SecretStr) -> SecretStr:
+_MIN_LENGTH = 12
+_MAX_LENGTH = 200
+
+
+def _valid(password: SecretStr) -> SecretStr:
     try:
         password.get_secret_value().encode()
     except UnicodeEncodeError:
         raise PydanticCustomError("string_unicode", "Lone surrogates are not accepted") from None
+    # An accent may be a character of its own before it is normalised, and none afterwards.
+    length = len(_text(password))
+    if length < _MIN_LENGTH:
+        counted = {"field_type": "Value", "min_length": _MIN_LENGTH, "actual_length": length}
+        raise PydanticKnownError("too_short", counted)
     return password
 
 
 type Password = Annotated[
-    SecretStr, Field(min_length=12, max_length=200), AfterValidator(_encodable)
+    SecretStr, Field(min_length=_MIN_LENGTH, max_length=_MAX_LENGTH), AfterValidator(_valid)
 ]
-"""A password in a request body; it does not show when printed or logged."""
+"""A password of 12 to 200 characters in a request body; it does not show when printed."""
 
 
 async def hash_password(password: SecretStr) -> str:

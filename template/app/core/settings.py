@@ -6,15 +6,18 @@ settings go into ``app/settings.py``.
 
 import os
 import re
+from collections.abc import Iterator
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Literal, Self
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import httpx2
 from pydantic import (
     AfterValidator,
     BeforeValidator,
     Field,
+    PlainSerializer,
     SecretStr,
     ValidationError,
     ValidationInfo,
@@ -36,6 +39,7 @@ _ENV_FILE = None if os.environ.get("ENVIRONMENT") == "test" else ".env"
 # the first connection, long after the start.
 _ASYNCPG_PARAMETERS = {"host", "krbsrvname", "passfile", "ssl", "target_session_attrs"}
 _SSL_MODES = {"disable", "allow", "prefer", "require", "verify-ca", "verify-full"}
+_WITHOUT_TLS = {"disable", "allow", "prefer"}
 _VISIBLE = re.compile(r"[!-~]+")
 
 
@@ -51,6 +55,9 @@ def _database_url(value: object) -> URL:
         raise ValueError(
             f"the service uses asyncpg, so write postgresql:// instead of {url.drivername}://"
         )
+    # What follows it would be taken for the host, and the host is shown.
+    if "@" in f"{url.host}{url.database}" or any("@" in f"{it}" for it in url.query.items()):
+        raise ValueError("write an @ in its user name or password as %40")
     if not url.database:
         raise ValueError("it names no database: postgresql://user:password@host:5432/database")
     # libpq calls it sslmode and asyncpg ssl; the values are the same.
@@ -64,7 +71,27 @@ def _database_url(value: object) -> URL:
         raise ValueError(f"sslmode must be one of {', '.join(sorted(_SSL_MODES))}")
     if url.port is not None and not 0 < url.port < 65536:
         raise ValueError("its port must be from 1 to 65535")
-    return url.set(drivername="postgresql+asyncpg", query=query)
+    # The host may be the folder of a Unix socket: postgresql://user@%2Fvar%2Frun/database.
+    host = url.host and unquote(url.host)
+    return url.set(drivername="postgresql+asyncpg", host=host, query=query)
+
+
+def _without_password(url: URL) -> str:
+    return url.render_as_string(hide_password=True)
+
+
+def _hosts(url: URL) -> list[str]:
+    named = url.query.get("host", url.host or "")
+    hosts = named.split(",") if isinstance(named, str) else named
+    return [host.partition(":")[0] if host.count(":") == 1 else host for host in hosts]
+
+
+def _is_remote(host: str) -> bool:
+    """Whether a connection leaves this machine; a path is a Unix socket."""
+    try:
+        return not ip_address(host).is_loopback
+    except ValueError:
+        return not re.fullmatch(r"|/.*|(.+\.)?localhost", host.lower())
 
 
 def _http_url(value: str) -> str:
@@ -99,9 +126,22 @@ def _comma_separated(value: object) -> object:
 
 def _origin(value: str) -> str:
     parts = urlsplit(value)
-    if value != "*" and (not parts.hostname or value != f"{parts.scheme}://{parts.netloc}"):
+    is_whole = value == f"{parts.scheme}://{parts.netloc}" and not {"*", "@"} & {*value}
+    if value != "*" and not (parts.hostname and is_whole):
         raise ValueError("an origin is only scheme, host and port: https://app.example.com")
-    return value
+    # Browsers send it in lower case and without the usual port.
+    usual = {"http": ":80", "https": ":443"}.get(parts.scheme, " ")
+    return value.lower().removesuffix(usual)
+
+
+def _is_remote_http(url: str) -> bool:
+    parts = urlsplit(url)
+    return parts.scheme == "http" and _is_remote(parts.hostname or "")
+
+
+def is_random(secret: str) -> bool:
+    """Whether a secret is too long and too varied to be a word that others try."""
+    return len(secret) >= 24 and len({*secret}) >= 12
 
 
 def _readable_file(value: Path) -> Path:
@@ -128,7 +168,9 @@ _NEEDED_TO_INTROSPECT = {
     "client_private_key_file": _KEY_METHODS,
     "client_certificate_file": {"tls_client_auth"},
 }
-type DatabaseUrl = Annotated[URL, BeforeValidator(_database_url)]
+type DatabaseUrl = Annotated[
+    URL, BeforeValidator(_database_url), PlainSerializer(_without_password, return_type=str)
+]
 type EndpointUrl = Annotated[str, AfterValidator(_http_url)]
 type HttpUrl = Annotated[str, AfterValidator(_http_url), AfterValidator(_without_query)]
 type Origin = Annotated[str, AfterValidator(_origin)]
@@ -172,6 +214,26 @@ class DatabaseSettings(BaseSettings):
     """A replica for routes that only read, written like DATABASE_URL."""
     database_replica_max_lag: float = Field(default=10, gt=0)
     """A replica that lags further behind is not used; inf for no limit."""
+    trusted_network: bool = False
+    """Whether connections that leave the machine may be without TLS in production."""
+
+    def _in_plain_text(self) -> Iterator[str]:
+        """Say which settings lead through a network without TLS."""
+        for name in type(self).model_fields:
+            url = getattr(self, name)
+            is_plain = isinstance(url, URL) and url.query.get("ssl") in _WITHOUT_TLS
+            if is_plain and any(_is_remote(host) for host in _hosts(url)):
+                yield f"{name.upper()} must have sslmode=verify-full, or at least require,"
+
+    @model_validator(mode="after")
+    def _the_network_is_not_trusted(self) -> Self:
+        found = [*self._in_plain_text()]
+        if found and self.environment == "production" and not self.trusted_network:
+            raise ValueError(
+                f"{' and '.join(found)} in production (TRUSTED_NETWORK=true where the network "
+                "itself is encrypted)"
+            )
+        return self
 
     @model_validator(mode="after")
     def _timeouts_are_ordered(self) -> Self:
@@ -261,7 +323,9 @@ class CoreSettings(DatabaseSettings):
     token_cache_stale_seconds: float = Field(default=0, ge=0, le=3600)
     """How much longer it is accepted while the provider is down."""
     token_cache_url: SecretStr | None = None
-    """A Valkey shared by all replicas, such as valkey://user:password@host:6379/0."""
+    """A Valkey shared by all replicas, such as valkeys://user:password@host:6379/0."""
+    token_cache_secret: SecretStr | None = None
+    """What its entries are encrypted with; without it, a long CLIENT_SECRET or its key."""
     public_url: HttpUrl | None = None
     """The URL of this service for callers, such as https://api.example.com."""
 
@@ -291,6 +355,23 @@ class CoreSettings(DatabaseSettings):
         needed = method in _NEEDED_TO_INTROSPECT[str(info.field_name)]
         if needed and not value and info.data.get("sso_mode") != "jwt":
             raise PydanticCustomError("missing", "is not set")
+        return value
+
+    def _in_plain_text(self) -> Iterator[str]:
+        yield from super()._in_plain_text()
+        cache = urlsplit(self.token_cache_url.get_secret_value() if self.token_cache_url else "")
+        if cache.scheme in {"valkey", "redis"} and _is_remote(cache.hostname or ""):
+            yield "TOKEN_CACHE_URL must begin with valkeys://"
+        if any(_is_remote_http(url) for url in self.cors_origins):
+            yield "CORS_ORIGINS must be https:// origins"
+        if _is_remote_http(self.public_url or ""):
+            yield "PUBLIC_URL must be an https:// URL"
+
+    @field_validator("token_cache_secret")
+    @classmethod
+    def _cannot_be_guessed(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and not is_random(value.get_secret_value()):
+            raise ValueError("must be a random one: openssl rand -base64 32")
         return value
 
     @model_validator(mode="after")

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 from sqlalchemy.dialects.postgresql.base import RESERVED_WORDS
 
+from app.core.schema import EMAIL_LENGTH
 from template_tools.generator import ResourceError
 from template_tools.generator.models import Models
 from template_tools.generator.names import MAX_LENGTH, Names, words
@@ -16,6 +17,19 @@ _NAME = re.compile(r"[a-z][a-z0-9]*(?:_[a-z0-9]+)*")
 # Pydantic warns of fields whose names begin like its own methods.
 _PYDANTIC_S = ("model_dump", "model_validate")
 _MODIFIERS = ("optional", "unique", "index")
+# What other languages and databases call a type.
+_OTHER_NAMES = {
+    "boolean": "bool",
+    "integer": "int",
+    "mail": "email",
+    "money": "decimal",
+    "numeric": "decimal",
+    "number": "decimal",
+    "string": "str",
+    "time": "datetime",
+    "timestamp": "datetime",
+    "varchar": "str",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +77,7 @@ TYPES = {
         "str",
         "Email",
         'f"{name}-{{number}}@example.com"',
-        "max_length=320",
+        f"max_length={EMAIL_LENGTH}",
     ),
     "int": FieldType("a whole number of 32 bits", "int", "Integer", "number"),
     "float": FieldType(
@@ -270,8 +284,10 @@ def _relation(field: Field, kind: str, text: str, names: Names, models: Models) 
 
 
 def _unknown_type(kind: str, text: str, resources: Sequence[str]) -> ResourceError:
-    near = difflib.get_close_matches(kind, [*TYPES, *resources], n=1)
-    guess = f" Did you mean {near[0]}?" if near else ""
+    # Only what could be a slip of the keyboard: customer is not a misspelt user.
+    known_as = [*TYPES, *resources, *_OTHER_NAMES]
+    near = difflib.get_close_matches(kind, known_as, n=1, cutoff=0.75)
+    guess = f" Did you mean {_OTHER_NAMES.get(near[0], near[0])}?" if near else ""
     known = f" Resources: {', '.join(resources)}." if resources else ""
     return ResourceError(
         f'"{text}": "{kind}" is neither a type nor a resource.{guess} '

@@ -31,6 +31,8 @@ These routes do not check the token before everything else. Make it the first of
 dependencies, or one of `dependencies=[...]` of its router.
 
   {faults}
+
+If it is a middleware of yours that answers, let it accept these requests, whose host is `test`.
 """
 
 

@@ -20,6 +20,14 @@ The models have changed, and no migration says so. Write one, and read what it d
 
 {difference}"""
 
+RENAMED = """\
+The models give these constraints and indexes names that the database does not know. Rename them in
+a migration, with `op.execute("ALTER TABLE ... RENAME CONSTRAINT ... TO ...")` or
+`op.execute("ALTER INDEX ... RENAME TO ...")`, or give the model the name that is there:
+
+  {wrong}
+"""
+
 
 async def assert_no_drift(url: URL) -> None:
     """Compare a database with the models."""
@@ -60,7 +68,7 @@ async def test_constraints_and_indexes_are_called_as_the_models_call_them(
         for table in SQLModel.metadata.tables.values()
         for name in await connection.run_sync(_missing_names, table)
     ]
-    assert not wrong, "\n".join(wrong)
+    assert not wrong, RENAMED.format(wrong="\n  ".join(wrong))
 
 
 def _missing_names(connection: Connection, table: Table) -> list[str]:

@@ -1,6 +1,10 @@
 """The contract fails where a route breaks it, and its message names the route."""
 
+import ast
+import re
 from collections.abc import AsyncGenerator, Awaitable, Callable
+from importlib import import_module
+from pathlib import Path
 from typing import Annotated
 
 import pytest
@@ -39,6 +43,28 @@ async def message(failing: Callable[[], Awaitable[None]]) -> str:
     with pytest.raises((AssertionError, pytest.fail.Exception)) as caught:
         await failing()
     return str(caught.value)
+
+
+def asserts_of(module: Path) -> list[ast.Assert]:
+    """Return the assertions of a module."""
+    tree = ast.parse(module.read_text("utf-8"))
+    return [node for node in ast.walk(tree) if isinstance(node, ast.Assert)]
+
+
+@pytest.mark.parametrize(
+    "module", sorted(Path(test_access.__file__).parent.glob("test_*.py")), ids=lambda it: it.stem
+)
+async def test_each_assertion_says_what_to_do(module: Path) -> None:
+    """A list of what is wrong is no help to a team whom an update has brought the test."""
+    asserts = asserts_of(module)
+    assert [ast.unparse(node) for node in asserts if node.msg is None] == []
+    constants = vars(import_module(f"tests.contract.{module.stem}"))
+    for node in asserts:
+        parts = [] if node.msg is None else list(ast.walk(node.msg))
+        names = [str(constants.get(part.id, "")) for part in parts if isinstance(part, ast.Name)]
+        told = " ".join([*names, *(ast.unparse(part) for part in parts)])
+        mend = r"\b(Add|[Ll]et|Look|Make|[Rr]ename|Correct|[Jj]oin)\b"
+        assert re.search(mend, told), ast.unparse(node)
 
 
 async def test_each_forgotten_route_is_named_with_what_to_do(app: FastAPI) -> None:

@@ -1,11 +1,16 @@
 """The API's description of itself."""
 
+import re
+import shutil
+from collections.abc import Iterator
 from typing import Annotated, Any
 
+import anyio
 import pytest
 from fastapi import FastAPI, Security
 from fastapi.security import HTTPBearer, OpenIdConnect
 
+from app.core import schema
 from app.core.etag import IF_MATCH_PATTERN, IfMatch, OptionalIfMatch
 from app.core.openapi import describe_problems
 from app.core.schema import RequestSchema, ShortText
@@ -115,3 +120,52 @@ def test_where_the_etag_comes_from_is_described(paths: dict[str, Any]) -> None:
     assert "ETag" in paths["/note/{key}"]["get"]["responses"]["200"]["headers"]
     assert set(paths["/note"]["post"]["responses"]["201"]["headers"]) == {"ETag", "Location"}
     assert "headers" not in paths["/status"]["get"]["responses"]["200"]
+
+
+def patterns(part: object) -> Iterator[str]:
+    """Yield each regular expression of a description."""
+    if isinstance(part, dict):
+        if isinstance(part.get("pattern"), str):
+            yield part["pattern"]
+        part = list(part.values())
+    if isinstance(part, list):
+        for it in part:
+            yield from patterns(it)
+
+
+class EveryType(RequestSchema):
+    """A member of each type that a resource is made of."""
+
+    line: schema.ShortText
+    text: schema.LongText
+    email: schema.Email
+    integer: schema.Integer
+    number: schema.Number
+    amount: schema.Amount
+    boolean: schema.Boolean
+    day: schema.Day
+    timestamp: schema.Timestamp
+
+
+# What RE2 knows, which clients in Go and Rust compile: no look-around, reference or \\u.
+RE2 = re.compile(r"(?:[^\\(]|\((?:\?:|(?!\?))|\\(?:[dDwWsStnrfv]|x[0-9a-f]{2}|[^\w]))+")
+
+
+async def test_each_pattern_can_be_compiled_in_every_language(application: FastAPI) -> None:
+    described: dict[str, Any] = application.openapi()
+    found = {*patterns(described), *patterns(EveryType.model_json_schema())}
+    assert len(found) > 3, "of a line, of a text, of If-Match and of a cursor"
+    for pattern in found:
+        assert RE2.fullmatch(pattern), pattern
+        re.compile(pattern)
+        if node := shutil.which("node"):
+            script = "new RegExp(process.argv[1], 'u'); new RegExp(process.argv[1])"
+            await anyio.run_process([node, "-e", script, pattern])
+
+
+def test_what_re2_does_not_know_is_found() -> None:
+    """Or the test above would accept everything."""
+    for pattern in ("a(?!b)", "a(?=b)", "(?<=a)b", r"(a)\1", r"\u202a", "(?P<a>b)"):
+        assert not RE2.fullmatch(pattern), pattern
+    for pattern in (r"^(a|b)(?:c)*[\x00-\x1f]\"$", r"\d+\.\d"):
+        assert RE2.fullmatch(pattern), pattern

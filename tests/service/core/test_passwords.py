@@ -1,6 +1,7 @@
 """How passwords are kept."""
 
 import asyncio
+from unicodedata import normalize
 
 import pytest
 from pydantic import SecretStr, TypeAdapter, ValidationError
@@ -70,6 +71,27 @@ async def test_a_hash_takes_the_place_of_the_password() -> None:
     members = await with_hash({"password": PASSWORD})
     assert await verify_password(PASSWORD, members.pop("password_hash"))
     assert members == {}
+
+
+async def test_every_character_can_be_part_of_a_password() -> None:
+    """They are hashed as they are: none ends the password, and none is left out."""
+    for odd in ("\0", "\n", " ", "\u200d", "\ufdfa", "\U0001f600", "\x7f", ":", "$", "\\"):
+        password = TypeAdapter(Password).validate_python(f"correct {odd} horse battery")
+        hashed = await hash_password(password)
+        assert await verify_password(password, hashed)
+        assert not await verify_password(SecretStr(f"correct {odd} horse batterz"), hashed)
+
+
+# Each is longer than what is hashed: accents join their letters, and Hangul its syllables.
+@pytest.mark.parametrize(
+    "password", ["e\u0301" * 6, "\u1112\u1161\u11ab" * 4, "a\u0323\u0302" * 11]
+)
+def test_the_characters_are_counted_that_are_hashed(password: str) -> None:
+    assert len(password) >= 12
+    assert len(normalize("NFKC", password)) < 12
+    with pytest.raises(ValidationError) as caught:
+        TypeAdapter(Password).validate_python(password)
+    assert [error["type"] for error in caught.value.errors()] == ["too_short"]
 
 
 @pytest.mark.parametrize("password", ["", "x" * 11, "x" * 201, "\ud800" * 12, None, 123456789012])

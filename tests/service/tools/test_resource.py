@@ -15,6 +15,7 @@ from app.database.base import TableBase
 from template_tools.generator import ResourceError, router_file
 from template_tools.generator import __main__ as command
 from template_tools.generator import plan as planning
+from template_tools.generator.fields import _unknown_type
 from template_tools.generator.models import Model, Models, read_models, row_maker
 from template_tools.generator.names import MAX_LENGTH, article, pluralized, read_names
 from tests.service.database.notes import Note
@@ -29,6 +30,7 @@ from app.api.v1.clothes.router import router as jacket
 router = APIRouter()
 router.include_router(jacket, prefix="/jacket", tags=["jacket"])
 '''
+RESOURCES = ["category", "project", "user"]
 RUFF = "line-length = 100\n[lint]\nselect = ['A', 'E', 'F', 'I', 'N', 'W']\n"
 EVERY_TYPE = (
     "a:str b:text c:email d:int e:float f:decimal g:bool h:date i:datetime j:uuid k:note l:thing? "
@@ -399,3 +401,24 @@ def test_help_has_examples(capsys: pytest.CaptureFixture[str]) -> None:
     text = capsys.readouterr().out
     examples = re.findall(r"uv run poe resource (\w+(?: \w+:[\w:?]+)+)", text)
     assert len(examples) == 3
+
+
+@pytest.mark.parametrize(
+    "kind",
+    ["customer", "order", "product", "team", "address", "company", "interest", "item", "tenant"],
+)
+def test_what_is_no_misspelt_type_is_not_taken_for_one(kind: str) -> None:
+    """A customer is not a misspelt user: the team has not written that resource yet."""
+    assert "Did you mean" not in str(_unknown_type(kind, f"a:{kind}", RESOURCES))
+
+
+@pytest.mark.parametrize(
+    ("kind", "meant"),
+    [
+        *(("usr", "user"), ("users", "user"), ("projcet", "project"), ("categroy", "category")),
+        *(("emial", "email"), ("datetme", "datetime"), ("string", "str"), ("integer", "int")),
+        *(("boolean", "bool"), ("timestamp", "datetime"), ("varchar", "str"), ("txt", "text")),
+    ],
+)
+def test_what_is_a_misspelt_type_is_guessed(kind: str, meant: str) -> None:
+    assert f"Did you mean {meant}?" in str(_unknown_type(kind, f"a:{kind}", RESOURCES))

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from template_tools import template_status
+from template_tools.configuration import PROJECT_ROOT
 from template_tools.template_status import main
 
 
@@ -57,7 +59,7 @@ def test_a_project_learns_that_there_is_a_newer_release(
     said = capsys.readouterr().out
     assert "based on 0.1.0 of the template; the newest release is 0.10.0." in said
     assert "CHANGELOG.md" in said
-    assert said.strip().endswith("uvx copier update --context-lines 1000")
+    assert "uvx copier update --context-lines 1000" in said
 
 
 def test_the_check_fails_while_there_is_a_newer_release(
@@ -100,3 +102,63 @@ def test_without_uv_it_says_so(
     monkeypatch.setenv("UV", "/nowhere/uv")
     assert main([], project) == 2
     assert "/nowhere/uv" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "found"),
+    [
+        ("pyproject.toml", "[tool.black]\nline-length = 88\n", "pyproject.toml has [tool.black]"),
+        ("ruff.toml", "line-length = 120\n", "ruff.toml has another line-length"),
+        (".ruff.toml", "line-length = 88\n", ".ruff.toml has another line-length"),
+        ("ruff.toml", '[format]\nquote-style = "single"\n', "ruff.toml has another format"),
+        (
+            ".pre-commit-config.yaml",
+            "repos:\n  - repo: https://github.com/psf/black\n    hooks: [{id: black}]\n",
+            ".pre-commit-config.yaml runs another formatter",
+        ),
+        ("ruff.toml", "line-length = 100\n[lint]\nselect = []\n", None),
+        ("pyproject.toml", "[tool.poe]\n", None),
+    ],
+)
+def test_another_formatter_is_named_before_it_costs_conflicts(
+    project: Path, name: str, text: str, found: str | None
+) -> None:
+    (project / name).write_text(text)
+    advice = next(template_status._advice(project), None)
+    if found is None:
+        assert advice is None
+    else:
+        assert advice is not None
+        assert found in advice
+        assert "an update conflicts wherever your formatter" in advice
+
+
+def test_the_project_as_it_is_rendered_gets_no_advice(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("pyproject.toml", "ruff.toml", "app", "tests", "template_tools"):
+        (project / name).symlink_to(PROJECT_ROOT / name)
+    with (project / ".copier-answers.yml").open("a") as answers:
+        answers.write("local_passwords: 'yes'\n")
+    main([], project)
+    said = capsys.readouterr().out
+    assert said.startswith("The project is based on")
+    assert "--exclude" not in said
+
+
+def test_local_passwords_that_nothing_keeps_are_named(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with (project / ".copier-answers.yml").open("a") as answers:
+        answers.write("local_passwords: 'yes'\n")
+    main([], project)
+    assert "questions.md#answered-anew" in capsys.readouterr().out
+
+
+def test_the_command_leaves_out_a_folder_that_the_team_has_deleted(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (project / "template_tools").mkdir()
+    main([], project)
+    said = capsys.readouterr().out.strip()
+    assert said.endswith("uvx copier update --context-lines 1000 --exclude tests/contract")

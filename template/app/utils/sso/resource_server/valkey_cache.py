@@ -1,8 +1,8 @@
 """The cache that replicas share, in a Valkey or Redis server.
 
-Entries are encrypted with the client's own credentials: whoever reads the server learns no claims,
-and whoever writes to it can make no token good. While it does not answer, the provider is asked
-instead.
+Entries are encrypted with TOKEN_CACHE_SECRET or with the client's own credentials: whoever reads
+the server learns no claims, and whoever writes to it can make no token good. While it does not
+answer, the provider is asked instead.
 """
 
 import asyncio
@@ -21,7 +21,7 @@ from valkey.asyncio.retry import Retry
 from valkey.backoff import NoBackoff
 from valkey.exceptions import ValkeyError
 
-from app.core.settings import CoreSettings
+from app.core.settings import CoreSettings, is_random
 from app.utils.sso.introspection_schema import ClaimNames, TokenData
 from app.utils.sso.resource_server.clock import Clock
 from app.utils.sso.resource_server.rate_limited_log import RateLimitedLog
@@ -39,13 +39,13 @@ class ValkeyCache:
     """The provider's responses, where all replicas find them."""
 
     def __init__(
-        self, client: Valkey, settings: CoreSettings, clock: Clock, timeout_seconds: float
+        self, client: Valkey, encryption_key: bytes, clock: Clock, timeout_seconds: float
     ) -> None:
         self._client = client
         self._clock = clock
         # For connecting and for asking.
         self._timeout_seconds = 2 * timeout_seconds
-        self._cipher = AESGCM(_encryption_key(settings))
+        self._cipher = AESGCM(encryption_key)
         self._log = RateLimitedLog(logger, clock)
         self._suspended_until = 0.0
 
@@ -107,8 +107,11 @@ class ValkeyCache:
 @asynccontextmanager
 async def open_valkey_cache(
     settings: CoreSettings, clock: Clock, timeout_seconds: float
-) -> AsyncIterator[ValkeyCache]:
+) -> AsyncIterator[ValkeyCache | None]:
     """Hold the connections to the server of ``TOKEN_CACHE_URL`` open; none is made before use.
+
+    Without a secret that nobody can guess, nothing is shared: whoever writes to the server could
+    make up tokens.
 
     Raises:
         SystemExit: The URL is not one of a Valkey server, or has an unknown option.
@@ -133,9 +136,18 @@ async def open_valkey_cache(
             "valkey://user:password@host:6379/0, or valkeys:// for TLS, without options that the "
             "package valkey does not understand."
         ) from None
+    key = _encryption_key(settings)
+    if key is None:
+        logger.warning(
+            "TOKEN_CACHE_URL is not used, because CLIENT_SECRET can be guessed: set "
+            "TOKEN_CACHE_SECRET to the output of `openssl rand -base64 32`, the same for every "
+            "replica"
+        )
+        yield None
+        return
     client = Valkey.from_pool(pool)
     try:
-        yield ValkeyCache(client, settings, clock, timeout_seconds)
+        yield ValkeyCache(client, key, clock, timeout_seconds)
     finally:
         await client.aclose()
 
@@ -144,10 +156,14 @@ def _name(key: bytes) -> str:
     return f"sso:token:{key.hex()}"
 
 
-def _encryption_key(settings: CoreSettings) -> bytes:
+def _encryption_key(settings: CoreSettings) -> bytes | None:
     """Derive a key from what only the replicas of this service know (RFC 5869)."""
-    if settings.client_private_key_file is not None:
+    own = settings.token_cache_secret
+    if own is None and settings.client_private_key_file is not None:
         secret = settings.client_private_key_file.read_bytes()
     else:
-        secret = settings.client_secret.get_secret_value().encode()
+        text = (own or settings.client_secret).get_secret_value()
+        if not is_random(text):
+            return None
+        secret = text.encode()
     return HKDF(SHA256(), length=32, salt=None, info=b"token cache").derive(secret)
