@@ -62,9 +62,7 @@ def create_client(
         SystemExit: A certificate or key of the settings, or a proxy or the SSL_CERT_FILE of the
             environment, cannot be used.
     """
-    limits = httpx2.Limits(
-        max_connections=_CONNECTIONS, max_keepalive_connections=_CONNECTIONS
-    )
+    limits = httpx2.Limits(max_connections=_CONNECTIONS, max_keepalive_connections=_CONNECTIONS)
     try:
         return httpx2.AsyncClient(
             verify=_tls(settings),
