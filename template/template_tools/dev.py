@@ -187,7 +187,8 @@ def _print_directory(settings: Settings, port: int) -> None:
             "",
             "Who am I? In another terminal:",
             f"cd {shlex.quote(str(PROJECT_ROOT))}",
-            f'curl {direct}-H "Authorization: Bearer $({uv} run poe token)" {address}/api/v1/user/me',
+            f'curl {direct}-H "Authorization: Bearer $({uv} run poe token)" '
+            f"{address}/api/v1/user/me",
         ]
     print("\n" + "".join(f"  {line}".rstrip() + "\n" for line in lines), flush=True)
 

@@ -20,6 +20,7 @@ from inspect import (
 )
 from traceback import walk_tb
 from types import MethodType
+from typing import Any
 
 # Tests do not read .env, which the settings decide when they are imported.
 os.environ["ENVIRONMENT"] = "test"
@@ -110,18 +111,18 @@ def _ending_alone() -> Iterator[None]:
         raise AssertionError(f"{type(error).__name__} was raised, and not caught") from error
 
 
-def _alone[**P, T](function: Callable[P, T]) -> Callable[P, T]:
+def _alone(function: Callable[..., Any]) -> Callable[..., Any]:
     """Return an asynchronous function, generator or method that ends alone, of the same kind."""
     if ismethod(function):
         return MethodType(_alone(function.__func__), function.__self__)
 
     @wraps(function)
-    async def call(*args: P.args, **keywords: P.kwargs) -> object:
+    async def call(*args: object, **keywords: object) -> object:
         with _ending_alone():
             return await function(*args, **keywords)
 
     @wraps(function)
-    async def generate(*args: P.args, **keywords: P.kwargs) -> AsyncIterator[object]:
+    async def generate(*args: object, **keywords: object) -> AsyncIterator[object]:
         with _ending_alone():
             async for value in function(*args, **keywords):
                 yield value
@@ -156,12 +157,10 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Iterator[None]:
 def pytest_fixture_setup(fixturedef: pytest.FixtureDef[object]) -> Iterator[None]:
     """Let an asynchronous fixture fail alone."""
     function = fixturedef.func
-    if iscoroutinefunction(function) or isasyncgenfunction(function):
-        fixturedef.func = _alone(function)
-    try:
+    with pytest.MonkeyPatch.context() as patch:
+        if iscoroutinefunction(function) or isasyncgenfunction(function):
+            patch.setattr(fixturedef, "func", _alone(function))
         return (yield)
-    finally:
-        fixturedef.func = function
 
 
 def pytest_pycollect_makeitem(obj: object) -> list[pytest.Item] | None:
