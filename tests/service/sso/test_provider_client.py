@@ -91,7 +91,6 @@ async def test_a_reply_of_many_lists_is_not_nested_deeply(
     assert (await get(caller, "some-token")).status_code == 200
 
 
-
 @pytest.mark.parametrize(
     ("failure", "requests"),
     [
