@@ -34,7 +34,7 @@ NOTHING: Answers = {
 # The newest Python that can be chosen, and the other CI.
 NEWEST_PYTHON: Answers = {
     "project_name": "Newest",
-    "python_version": "3.14",
+    "python_version": "3.15",
     "sso_mode": "jwt",
     "ci": "gitlab",
 }

@@ -281,7 +281,7 @@ class TestDescription:
 
 
 class TestChoices:
-    @pytest.mark.parametrize("version", ["3.13", "3.14"])
+    @pytest.mark.parametrize("version", ["3.13", "3.14", "3.15"])
     def test_the_python_version_is_required_and_pinned(self, answer: Render, version: str) -> None:
         folder = answer(python_version=version)
         assert project_table(folder)["requires-python"] == f">={version}"

@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from types import FrameType
 from typing import NoReturn
+from urllib.request import getproxies
 
 from app.core.project import NAME, SSO_MODE
 from app.core.settings import load_settings
@@ -173,6 +174,8 @@ def _print_directory(settings: Settings, port: int) -> None:
     address = f"http://{HOST}:{port}"
     # `python -m uv` does not need uv on the PATH, and sets UV to its location.
     uv = "uv" if shutil.which("uv") else os.environ.get("UV", "uv")
+    # curl would ask the proxy for this machine.
+    direct = "--noproxy '*' " if getproxies().keys() & {"http", "all"} else ""
     lines = [
         f"Service            {address}",
         f"API documentation  {address}/docs",
@@ -184,7 +187,8 @@ def _print_directory(settings: Settings, port: int) -> None:
             "",
             "Who am I? In another terminal:",
             f"cd {shlex.quote(str(PROJECT_ROOT))}",
-            f'curl -H "Authorization: Bearer $({uv} run poe token)" {address}/api/v1/user/me',
+            f'curl {direct}-H "Authorization: Bearer $({uv} run poe token)" '
+            f"{address}/api/v1/user/me",
         ]
     print("\n" + "".join(f"  {line}".rstrip() + "\n" for line in lines), flush=True)
 

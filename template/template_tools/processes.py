@@ -29,10 +29,12 @@ def child(*command: str) -> Iterator[subprocess.Popen[bytes]]:
     """Run ``python COMMAND...`` for as long as the block lasts.
 
     The child runs in its own session, so that Ctrl-C in the terminal reaches only the parent, which
-    then stops its children one after the other.
+    then stops its children one after the other. Where it listens, the command alone decides, and
+    not a variable such as UVICORN_UDS.
     """
     process = subprocess.Popen(
         [sys.executable, *command],
+        env={name: it for name, it in os.environ.items() if not name.startswith("UVICORN_")},
         stdin=subprocess.DEVNULL,
         start_new_session=True,
         preexec_fn=end_with_parent if sys.platform == "linux" else None,

@@ -5,13 +5,48 @@ Each test sees the migrated, empty schema, and what it writes is rolled back. A 
 everything else that depends on a real commit.
 """
 
+import asyncio
 import os
 from collections.abc import AsyncIterator, Callable, Iterator
-from functools import partial
+from contextlib import contextmanager
+from functools import partial, wraps
+from inspect import (
+    CORO_CREATED,
+    getcoroutinestate,
+    isasyncgenfunction,
+    iscoroutine,
+    iscoroutinefunction,
+    ismethod,
+)
+from traceback import walk_tb
+from types import MethodType
+from typing import Any
 
-# The application reads its settings when it is imported. In tests they come from here only, because
-# .env may name a database that must not be touched.
-os.environ |= {
+# Tests do not read .env, which the settings decide when they are imported.
+os.environ["ENVIRONMENT"] = "test"
+
+import httpx2
+import pytest
+from fastapi import FastAPI
+from pydantic import BaseModel, SecretStr
+from pydantic_settings import EnvSettingsSource, SettingsError
+from sqlalchemy import URL, Connection, event, text
+from sqlalchemy.ext.asyncio import async_sessionmaker
+from sqlalchemy.orm import Session as OrmSession
+from sqlalchemy.orm import SessionTransaction
+from sqlmodel import Session
+from sqlmodel.ext.asyncio.session import AsyncSession
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from app.core.settings import MigrationSettings, load_settings
+from app.database.session import Database, open_database
+from app.settings import Settings
+from app.utils.sso.resource_server.introspector import Introspector
+from app.utils.sso.resource_server.provider_client import create_client
+from template_tools.databases import TestDatabases, open_test_databases
+from template_tools.provider import RunningProvider, running_provider
+
+_UNSET = {
     "ENVIRONMENT": "test",
     "DATABASE_URL": "postgresql://nobody@127.0.0.1:9/app_test_unset",
     "SSO_ISSUER": "http://127.0.0.1:9",
@@ -19,33 +54,113 @@ os.environ |= {
     "CLIENT_ID": "app",
     "CLIENT_SECRET": "unset",
 }
-os.environ.pop("MIGRATION_DATABASE_URL", None)
 
-import httpx2
-import pytest
-from fastapi import FastAPI
-from pydantic import BaseModel, SecretStr
-from sqlalchemy import URL, Connection, event, text
-from sqlalchemy.ext.asyncio import async_sessionmaker
-from sqlalchemy.orm import Session as OrmSession
-from sqlalchemy.orm import SessionTransaction
-from sqlmodel import Session
-from sqlmodel.ext.asyncio.session import AsyncSession
 
-from app.database.session import Database, open_database
-from app.main import create_app
-from app.settings import Settings
-from app.utils.sso.resource_server.introspector import Introspector
-from app.utils.sso.resource_server.provider_client import create_client
-from template_tools.databases import TestDatabases, open_test_databases
-from template_tools.provider import RunningProvider, running_provider
+def _is_setting(name: str, value: str) -> bool:
+    """Whether the service would read this variable, by a field's name, alias, prefix or part."""
+    for kind in (Settings, MigrationSettings):
+        source = EnvSettingsSource(kind)
+        source.env_vars = {name if source.case_sensitive else name.lower(): value}
+        try:
+            if source():
+                return True
+        except SettingsError:
+            return True
+    return False
+
+
+# An editor may have loaded .env into the environment, and .env may name a database or a service
+# that must not be touched. What tests need beyond this is set in tests/conftest.py, which pytest
+# reads later, and before it imports the application.
+for _name, _value in list(os.environ.items()):
+    if _is_setting(_name, _value):
+        del os.environ[_name]
+os.environ |= _UNSET
+
+
+def pytest_plugin_registered(plugin_name: str, manager: pytest.PytestPluginManager) -> None:
+    """Let AnyIO run every asynchronous test, since two plugins would use two event loops.
+
+    The marker and the fixtures of pytest-asyncio keep working.
+    """
+    if plugin_name == "asyncio":
+        manager.set_blocked(plugin_name)
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Register the marker."""
-    config.addinivalue_line(
-        "markers", "committed: the test has its own database, and its commits are real"
-    )
+    """Register the markers, and say which setting the tests lack."""
+    for marker in (
+        "committed: the test has its own database, and its commits are real",
+        "asyncio: of pytest-asyncio; all asynchronous tests run without it",
+    ):
+        config.addinivalue_line("markers", marker)
+    try:
+        load_settings(Settings)
+    except SystemExit as error:
+        *problems, _where = str(error).splitlines()
+        where = 'Tests read none from the environment or .env: set os.environ["..."] in '
+        raise pytest.UsageError("\n".join([*problems, f"{where}tests/conftest.py."])) from None
+
+
+@contextmanager
+def _ending_alone() -> Iterator[None]:
+    """Turn what would end AnyIO's runner, and every later test with it, into a usual failure."""
+    try:
+        yield
+    except (asyncio.CancelledError, SystemExit) as error:
+        raise AssertionError(f"{type(error).__name__} was raised, and not caught") from error
+
+
+def _alone(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return an asynchronous function, generator or method that ends alone, of the same kind."""
+    if ismethod(function):
+        return MethodType(_alone(function.__func__), function.__self__)
+
+    @wraps(function)
+    async def call(*args: object, **keywords: object) -> object:
+        with _ending_alone():
+            return await function(*args, **keywords)
+
+    @wraps(function)
+    async def generate(*args: object, **keywords: object) -> AsyncIterator[object]:
+        with _ending_alone():
+            async for value in function(*args, **keywords):
+                yield value
+
+    return generate if isasyncgenfunction(function) else call
+
+
+def _close_what_was_not_awaited(error: Exception) -> None:
+    """Close the coroutines that a failed test has left: a later test would be blamed for them."""
+    values = [getattr(error, "obj", None)]
+    for frame, _line in walk_tb(error.__traceback__):
+        values += frame.f_locals.values()
+    for value in values:
+        if iscoroutine(value) and getcoroutinestate(value) == CORO_CREATED:
+            value.close()
+            error.add_note(f"{value.__qualname__}() was not awaited, as `async def` tests can.")
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Iterator[None]:
+    """Let a test fail alone."""
+    if iscoroutinefunction(pyfuncitem.obj):
+        pyfuncitem.obj = _alone(pyfuncitem.obj)
+    try:
+        return (yield)
+    except Exception as error:
+        _close_what_was_not_awaited(error)
+        raise
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_fixture_setup(fixturedef: pytest.FixtureDef[object]) -> Iterator[None]:
+    """Let an asynchronous fixture fail alone."""
+    function = fixturedef.func
+    with pytest.MonkeyPatch.context() as patch:
+        if iscoroutinefunction(function) or isasyncgenfunction(function):
+            patch.setattr(fixturedef, "func", _alone(function))
+        return (yield)
 
 
 def pytest_pycollect_makeitem(obj: object) -> list[pytest.Item] | None:
@@ -53,9 +168,12 @@ def pytest_pycollect_makeitem(obj: object) -> list[pytest.Item] | None:
     return [] if isinstance(obj, type) and issubclass(obj, BaseModel) else None
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="session", autouse=True)
 def anyio_backend() -> str:
-    """Run all tests in one event loop: a connection pool does not survive a second one."""
+    """Run all tests in one event loop: a connection pool does not survive a second one.
+
+    Every test has it, because AnyIO would otherwise leave the fixtures of a synchronous one alone.
+    """
     return "asyncio"
 
 
@@ -112,10 +230,31 @@ def settings(database_url: URL, shared_provider: RunningProvider) -> Settings:
     )
 
 
+class _OneEventLoop:
+    """Refuses calls from another event loop than that of the application's connections."""
+
+    def __init__(self, app: ASGIApp, loop: asyncio.AbstractEventLoop) -> None:
+        self._app = app
+        self._loop = loop
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if asyncio.get_running_loop() is not self._loop:
+            raise RuntimeError(
+                "The fixture `application` runs in the event loop of the tests: call it from an "
+                "`async def` test, through the fixture `client`. A TestClient needs an application "
+                "of its own: `with TestClient(create_app(settings)) as client`."
+            )
+        await self._app(scope, receive, send)
+
+
 @pytest.fixture(scope="session")
 async def application(settings: Settings) -> AsyncIterator[FastAPI]:
     """The application, started."""
+    # Not at the top, because tests/conftest.py may set what the application needs.
+    from app.main import create_app
+
     app = create_app(settings)
+    app.add_middleware(_OneEventLoop, loop=asyncio.get_running_loop())
     async with app.router.lifespan_context(app):
         yield app
 

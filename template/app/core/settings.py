@@ -25,7 +25,7 @@ from pydantic import (
     model_validator,
 )
 from pydantic_core import PydanticCustomError
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict, SettingsError
 from sqlalchemy import URL
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
@@ -399,10 +399,21 @@ def load_settings[S: DatabaseSettings](kind: type[S]) -> S:
         SystemExit: Settings are missing or wrong. The message names each and says what to write.
             It never repeats a value, which could be a secret.
     """
+    if quoted := [name for name, value in os.environ.items() if _is_quoted(kind, name, value)]:
+        raise SystemExit(
+            f"The service cannot start: write {', '.join(sorted(quoted))} without quotes around "
+            "the value, because `docker run --env-file` and others take them for a part of it."
+        )
     try:
         return kind.model_validate({})
     except ValidationError as error:
         raise SystemExit(_explain(kind, error)) from None
+    except SettingsError as error:
+        raise SystemExit(f"The service cannot start: {error}; a list is written as JSON.") from None
+
+
+def _is_quoted(kind: type[DatabaseSettings], name: str, value: str) -> bool:
+    return name.lower() in kind.model_fields and bool(re.fullmatch(r"(?s)(['\"]).*\1", value))
 
 
 def _explain(kind: type[DatabaseSettings], error: ValidationError) -> str:

@@ -120,14 +120,10 @@ def with_sorted_imports(path: str, text: str, root: Path, select: str = "--selec
 
 
 def _ruff(root: Path, text: str, *arguments: str) -> str:
+    # In bytes, because a file of Windows keeps the ends of its lines.
     done = subprocess.run(
-        [_RUFF, *arguments],
-        cwd=root,
-        input=text,
-        capture_output=True,
-        encoding="utf-8",
-        check=False,
+        [_RUFF, *arguments], cwd=root, input=text.encode(), capture_output=True, check=False
     )
     if done.returncode != 0:
-        raise ResourceError(f"Ruff cannot format the code: {done.stderr.strip()}")
-    return done.stdout
+        raise ResourceError(f"Ruff cannot format the code: {done.stderr.decode().strip()}")
+    return done.stdout.decode()

@@ -39,6 +39,20 @@ DEVELOPMENT_DATABASE = "app"
 GRACE_SECONDS = 1.0
 # All that the server gets of the environment, which may hold secrets and settings of libpq.
 KEPT_VARIABLES = ("PATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "SYSTEMROOT", "TEMP")
+# What tells clients about another server than the one that is started here. They are the variables
+# of libpq, some of which asyncpg reads too.
+# https://www.postgresql.org/docs/current/libpq-envars.html
+OTHER_SERVERS = frozenset(
+    f"PG{name}"
+    for name in (  # noqa: SIM905 - 46 words in quotes would be 46 lines
+        "APPNAME CHANNELBINDING CLIENTENCODING CONNECT_TIMEOUT DATABASE DATESTYLE GEQO"
+        " GSSDELEGATION GSSENCMODE GSSLIB HOST HOSTADDR KRBSRVNAME LOADBALANCEHOSTS LOCALEDIR"
+        " MAXPROTOCOLVERSION MINPROTOCOLVERSION OAUTHCAFILE OAUTHDEBUG OPTIONS PASSFILE PASSWORD"
+        " PORT REALM REQUIREAUTH REQUIREPEER REQUIRESSL SERVICE SERVICEFILE SSLCERT SSLCERTMODE"
+        " SSLCOMPRESSION SSLCRL SSLCRLDIR SSLKEY SSLMAXPROTOCOLVERSION SSLMINPROTOCOLVERSION"
+        " SSLMODE SSLNEGOTIATION SSLROOTCERT SSLSNI SYSCONFDIR TARGETSESSIONATTRS TZ USER"
+    ).split()
+)
 # A range below the ephemeral ports, which begin at 32768.
 FIRST_PORT, PORTS = 20000, 10000
 
@@ -131,6 +145,9 @@ async def _ensure_database(server: Server, name: str) -> None:
 def take_lease(profile: Profile, root: Path = PROJECT_ROOT) -> tuple[int, Server]:
     """Return a running server and the descriptor of a lease, which lasts until it is closed.
 
+    This process, and those that it starts, then forget what their environment says about other
+    servers, such as PGSSLMODE=require.
+
     Raises:
         PostgresError: PostgreSQL is not found or does not start.
     """
@@ -140,7 +157,12 @@ def take_lease(profile: Profile, root: Path = PROJECT_ROOT) -> tuple[int, Server
         # exclusive lock, so this waits until the server has stopped.
         lease = locks.acquire(folder / "leases", shared=True)
         try:
-            return lease, _start_or_join(folder, profile, root)
+            server = _start_or_join(folder, profile, root)
+            for name in OTHER_SERVERS:
+                os.environ.pop(name, None)
+            # Nor does a file in ~/.postgresql, or the lack of a home, play a part then.
+            os.environ["PGSSLMODE"] = "disable"
+            return lease, server
         except BaseException:
             os.close(lease)
             raise

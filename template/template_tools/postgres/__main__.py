@@ -56,22 +56,22 @@ def _url(profile: Profile, root: Path) -> str:
                 "No database server is running. Start the service, or run "
                 "`python -m template_tools.postgres run -- COMMAND`."
             )
-        url = server.url(DEVELOPMENT_DATABASE)
+        # The environment of whoever asks, such as PGSSLMODE=require, is about another server.
+        url = f"{server.url(DEVELOPMENT_DATABASE)}?sslmode=disable"
     # Other programs do not know SQLAlchemy's name of the driver.
     return url.replace("postgresql+asyncpg://", "postgresql://", 1)
 
 
 def _run(profile: Profile, root: Path, program: list[str]) -> int:
     """Replace this process by the program, which inherits the lease and receives the signals."""
-    environment = dict(os.environ)
     if configured("DATABASE_URL", root) is None:
         lease, server = take_lease(profile, root)
-        environment |= database_settings(server)
+        os.environ |= database_settings(server)
         os.set_inheritable(lease, True)
     try:
         if sys.platform == "win32":
-            return subprocess.run(program, env=environment, check=False).returncode
-        os.execvpe(program[0], program, environment)  # noqa: S606
+            return subprocess.run(program, check=False).returncode
+        os.execvp(program[0], program)  # noqa: S606
     except OSError as error:
         raise PostgresError(f"Cannot run `{program[0]}`: {error.strerror}.") from error
 

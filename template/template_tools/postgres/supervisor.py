@@ -227,6 +227,13 @@ def _other_version(cluster: Cluster) -> PostgresError:
 
 
 def _initialise(cluster: Cluster, folder: Path) -> None:
+    for path in (cluster.binaries.folder, folder):
+        # initdb has a shell run the server, and only puts double quotes around the paths.
+        if sys.platform != "win32" and (special := re.search(r'["$`\\\n]', str(path))):
+            raise PostgresError(
+                f"PostgreSQL cannot create its data where a path contains {special.group()!r}: "
+                f"{path}. Move the project to a folder without it, or set DATABASE_URL."
+            )
     folder.mkdir(mode=0o700)
     password = folder / "password"
     password.touch(mode=0o600)

@@ -67,10 +67,11 @@ async def test_an_object_is_read_whatever_is_in_it(
         b'{"active": true, "scope": "a \\ud800"}',
         b'{"active": true, "sub": "a\\u0000b"}',
         b'{"active": true, "n": ' + b"[" * 20_000 + b"]" * 20_000 + b"}",
+        b'{"active": true, "n": ' + b'[{"n": ' * 60 + b"1" + b"}]" * 60 + b"}",
         '{"active": true}'.encode("utf-16"),
         '{"active": true}'.encode("utf-32"),
     ],
-    ids=range(17),
+    ids=range(18),
 )
 async def test_what_parsers_disagree_about_is_refused(
     caller: httpx2.AsyncClient, network: Network, log: Log, body: bytes
@@ -79,6 +80,15 @@ async def test_what_parsers_disagree_about_is_refused(
     network.handler = Provider(httpx2.Response(200, content=body.removesuffix(b"}") + good))
     assert_unavailable(await get(caller, "some-token"))
     assert log.levels() == ["ERROR"]
+
+
+async def test_a_reply_of_many_lists_is_not_nested_deeply(
+    caller: httpx2.AsyncClient, network: Network
+) -> None:
+    lists = ",".join(["[[]]"] * 500)
+    body = f'{{"active": true, "aud": "app", "n": [{lists}]}}'.encode()
+    network.handler = Provider(httpx2.Response(200, content=body))
+    assert (await get(caller, "some-token")).status_code == 200
 
 
 @pytest.mark.parametrize(

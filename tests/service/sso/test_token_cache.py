@@ -302,6 +302,27 @@ class TestConcurrentRequests:
         assert leader.cancelled()
         assert provider.introspection_calls == 1
 
+    async def test_a_failure_that_nobody_waits_for_any_more_is_not_reported_to_the_event_loop(
+        self, caller: httpx2.AsyncClient, provider: RunningProvider, held: Held
+    ) -> None:
+        """Asyncio would log a traceback for each caller who leaves during an outage."""
+        loop = asyncio.get_running_loop()
+        before, reported = loop.get_exception_handler(), list[object]()
+        loop.set_exception_handler(lambda _loop, context: reported.append(context))
+        try:
+            provider.faults = Faults(body="html")
+            waiting = [asyncio.create_task(get(caller, provider.mint())) for _ in range(2)]
+            await held.asked.wait()
+            for task in waiting:
+                task.cancel()
+            await asyncio.wait(waiting)
+            held.answer.set()
+            await asyncio.sleep(0.2)
+        finally:
+            loop.set_exception_handler(before)
+        assert provider.introspection_calls
+        assert reported == []
+
     async def test_an_answer_that_nobody_waits_for_any_more_is_remembered(
         self, caller: httpx2.AsyncClient, provider: RunningProvider, held: Held
     ) -> None:

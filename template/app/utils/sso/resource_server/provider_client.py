@@ -1,6 +1,7 @@
 """Calling the identity provider, without trusting what comes back."""
 
 import asyncio
+import os
 import re
 import ssl
 from collections.abc import AsyncIterator, Mapping
@@ -8,6 +9,7 @@ from contextlib import asynccontextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from http.cookiejar import CookieJar, DefaultCookiePolicy
+from ipaddress import ip_address
 from typing import NoReturn
 
 import httpx2
@@ -24,6 +26,7 @@ _CONNECTIONS = 120
 # Where the call of this task goes to, for the message of a deadline that ends around it.
 _asked: ContextVar[str | None] = ContextVar("asked", default=None)
 _MAX_BODY_BYTES = 64 * 1024
+_PROXIES = {"HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,18 +59,48 @@ def create_client(
     token elsewhere. A compressed body is not asked for, because 64 KiB of it may hold gigabytes.
 
     Raises:
-        SystemExit: A certificate or key of the settings cannot be used.
+        SystemExit: A certificate or key of the settings, or a proxy or the SSL_CERT_FILE of the
+            environment, cannot be used.
     """
-    return httpx2.AsyncClient(
-        verify=_tls(settings),
-        transport=transport,
-        timeout=httpx2.Timeout(_READ_SECONDS, connect=_CONNECT_SECONDS),
-        limits=httpx2.Limits(max_connections=_CONNECTIONS, max_keepalive_connections=_CONNECTIONS),
-        headers={"Accept": "application/json", "Accept-Encoding": "identity"},
-        follow_redirects=False,
-        # A cookie would tie all calls together, and a malformed one would make later calls fail.
-        cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
-    )
+    limits = httpx2.Limits(max_connections=_CONNECTIONS, max_keepalive_connections=_CONNECTIONS)
+    try:
+        return httpx2.AsyncClient(
+            verify=_tls(settings),
+            transport=transport,
+            timeout=httpx2.Timeout(_READ_SECONDS, connect=_CONNECT_SECONDS),
+            limits=limits,
+            headers={"Accept": "application/json", "Accept-Encoding": "identity"},
+            follow_redirects=False,
+            # A cookie would tie all calls together, and a malformed one would make later calls
+            # fail.
+            cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
+            # The proxies of the environment, and its SSL_CERT_FILE.
+            trust_env=not _is_beside_the_service(settings),
+        )
+    except OSError as error:
+        raise SystemExit(
+            f"The service cannot start: SSL_CERT_FILE names no certificates ({error.strerror})."
+        ) from None
+    except (ImportError, ValueError, httpx2.InvalidURL):
+        names = sorted(name for name in os.environ if name.upper() in _PROXIES)
+        raise SystemExit(
+            f"The service cannot start: {', '.join(names)} must be the URL of a proxy, such as "
+            "http://proxy.example.com:3128. For socks5://, run `uv add socksio`."
+        ) from None
+
+
+def _is_beside_the_service(settings: CoreSettings) -> bool:
+    """Whether the provider is called in plain text on this machine, where no proxy finds it."""
+    urls = (settings.sso_issuer, settings.sso_introspection_url, settings.sso_jwks_url)
+    return all(url.startswith("http://") and _is_loopback(url) for url in urls if url)
+
+
+def _is_loopback(url: str) -> bool:
+    host = httpx2.URL(url).host
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def _tls(settings: CoreSettings) -> ssl.SSLContext | bool:

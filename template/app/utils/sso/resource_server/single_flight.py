@@ -19,7 +19,11 @@ class SingleFlight[K: Hashable, T]:
 
     async def run(self, key: K, function: Callable[[], Coroutine[None, None, T]]) -> T:
         """Return the result of ``function()``, or of the call that is under way."""
-        return await asyncio.shield(self.start(key, function))
+        call = self.start(key, function)
+        # Unlike shield(), which since Python 3.14 reports the exception of a call whose waiters
+        # have left to the event loop, and so logs a traceback for each of them.
+        await asyncio.wait({call})
+        return call.result()
 
     def start(self, key: K, function: Callable[[], Coroutine[None, None, T]]) -> asyncio.Task[T]:
         """Start the call in the background, unless it is under way."""

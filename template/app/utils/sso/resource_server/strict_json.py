@@ -3,14 +3,16 @@
 import json
 import math
 
+_MAX_NESTING = 100
+
 
 def parse_object(body: bytes) -> dict[str, object]:
     """Return the JSON object in ``body``.
 
     Raises:
         ValueError: It is not an object, or one that parsers disagree about: with a duplicate
-            member (which ``active`` counts?), an infinity or a NaN; or it holds text that neither
-            UTF-8 nor the database can carry.
+            member (which ``active`` counts?), an infinity or a NaN, or nested too deeply; or it
+            holds text that neither UTF-8 nor the database can carry.
     """
     try:
         document = json.loads(
@@ -21,6 +23,9 @@ def parse_object(body: bytes) -> dict[str, object]:
             parse_constant=_finite,
             parse_float=_finite,
         )
+        # How deep the parser itself can follow depends on the version of Python.
+        if body.count(b"[") + body.count(b"{") > _MAX_NESTING:
+            _refuse_deep_nesting(document)
         # A lone surrogate makes encode() raise, and a NUL is written as its escape.
         encoded = json.dumps(document, ensure_ascii=False).encode()
     except RecursionError:
@@ -37,6 +42,20 @@ def _unique_members(pairs: list[tuple[str, object]]) -> dict[str, object]:
     if len(members) != len(pairs):
         raise ValueError("a member occurs twice")
     return members
+
+
+def _refuse_deep_nesting(document: object) -> None:
+    level = [document]
+    for _ in range(_MAX_NESTING):
+        level = [
+            child
+            for value in level
+            if isinstance(value, dict | list)
+            for child in (value.values() if isinstance(value, dict) else value)
+        ]
+        if not level:
+            return
+    raise ValueError("nested too deeply")
 
 
 def _finite(text: str) -> float:
