@@ -135,6 +135,18 @@ class PreconditionRequired(Problem):
     status = 428
 
 
+class RequestTimeout(Problem):
+    """The request has not arrived in the time that it may take."""
+
+    status = 408
+
+
+class RequestHeaderFieldsTooLarge(Problem):
+    """The request line and the headers are more than the server accepts (RFC 6585 §5)."""
+
+    status = 431
+
+
 class ServiceUnavailable(Problem):
     """A dependency of the service does not answer; the caller may retry."""
 
@@ -275,7 +287,9 @@ async def _answer_validation_error(request: Request, error: Exception) -> Respon
     ]
     detail = "The request is invalid."
     if len(found) > _MAX_ERRORS:
-        detail = f"The request is invalid; these are the first {_MAX_ERRORS} of {len(found)} errors."
+        detail = (
+            f"The request is invalid; these are the first {_MAX_ERRORS} of {len(found)} errors."
+        )
     if not _is_json(request) and any(problem["loc"] == ("body",) for problem in found):
         detail = "Send the body as JSON, with the header Content-Type: application/json."
     return Unprocessable(detail, errors=errors).response()

@@ -311,7 +311,28 @@ class CoreSettings(DatabaseSettings):
         return self
 
 
-def load_settings[S: DatabaseSettings](kind: type[S]) -> S:
+class ServerSettings(BaseSettings):
+    """What ``python -m app.server`` logs, and what a connection may take; times are in seconds."""
+
+    model_config = DatabaseSettings.model_config
+
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    """The lowest level at which the service's own code, and the server, are logged."""
+    max_connections: int = Field(default=1000, ge=1, le=100_000)
+    """The connections of one process, WebSockets included."""
+    max_head_size: int = Field(default=32_768, ge=1024, le=1_048_576)
+    """The longest request line with headers, in bytes."""
+    max_headers: int = Field(default=100, ge=10, le=10_000)
+    """The most headers of a request."""
+    head_timeout: float = Field(default=10, gt=0, le=600)
+    """How long a request's head may take, and a new connection may stay silent."""
+    body_timeout: float = Field(default=30, gt=0, le=86_400)
+    """How long a request's body may take."""
+    write_timeout: float = Field(default=30, gt=0, le=86_400)
+    """How long a client may take to read the next 64 KiB of a response."""
+
+
+def load_settings[S: BaseSettings](kind: type[S]) -> S:
     """Read the settings from the environment and, except in tests, from ``.env``.
 
     Raises:
@@ -324,7 +345,7 @@ def load_settings[S: DatabaseSettings](kind: type[S]) -> S:
         raise SystemExit(_explain(kind, error)) from None
 
 
-def _explain(kind: type[DatabaseSettings], error: ValidationError) -> str:
+def _explain(kind: type[BaseSettings], error: ValidationError) -> str:
     lines = ["The service cannot start, because settings are missing or wrong:"]
     for problem in error.errors(include_input=False, include_url=False, include_context=False):
         message = problem["msg"].removeprefix("Value error, ")

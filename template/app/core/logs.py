@@ -1,0 +1,88 @@
+"""What the log looks like: one line per record, with its time, level and logger.
+
+``logging_config`` is a dictionary for ``logging.config.dictConfig``; a file that is given to
+``python -m app.server --log-config`` replaces it.
+"""
+
+import logging
+import time
+from logging.config import dictConfig
+from typing import Any, override
+
+_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+
+
+class LineFormatter(logging.Formatter):
+    """Writes control characters as escapes, so that nobody can forge a line or steer a terminal.
+
+    The lines of a traceback are kept and indented.
+    """
+
+    converter = time.gmtime
+    default_time_format = "%Y-%m-%dT%H:%M:%S"
+    default_msec_format = "%s.%03dZ"
+
+    @override
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        return _printable(super().formatMessage(record))
+
+    @override
+    def formatException(self, ei: Any) -> str:
+        return _indented(super().formatException(ei))
+
+    @override
+    def formatStack(self, stack_info: str) -> str:
+        return _indented(super().formatStack(stack_info))
+
+
+class WithoutQuery(logging.Filter):
+    """Removes the query from the paths that uvicorn logs: it may have a token or an address."""
+
+    @override
+    def filter(self, record: logging.LogRecord) -> bool:
+        if isinstance(record.args, tuple):
+            record.args = tuple(
+                it.partition("?")[0] if isinstance(it, str) else it for it in record.args
+            )
+        return True
+
+
+def logging_config(level: str) -> dict[str, Any]:
+    """Return the configuration; other packages than the service are logged from warnings on."""
+    server = {"level": level.upper(), "handlers": [], "propagate": True}
+    return {
+        "version": 1,
+        "disable_existing_loggers": False,
+        "formatters": {"line": {"()": LineFormatter, "fmt": _FORMAT}},
+        "filters": {"without_query": {"()": WithoutQuery}},
+        "handlers": {
+            "console": {
+                "class": "logging.StreamHandler",
+                "stream": "ext://sys.stdout",
+                "formatter": "line",
+            }
+        },
+        "root": {"level": "WARNING", "handlers": ["console"]},
+        "loggers": {
+            "app": {"level": level.upper()},
+            "uvicorn": server,
+            "uvicorn.error": server | {"filters": ["without_query"]},
+            "uvicorn.access": server | {"filters": ["without_query"]},
+        },
+    }
+
+
+def log_if_nobody_does(level: str) -> None:
+    """Log the service to the console if another server than ours, such as uvicorn's, runs it."""
+    if not logging.getLogger("app").hasHandlers():
+        dictConfig(logging_config(level))
+
+
+def _printable(text: str) -> str:
+    if text.isprintable():
+        return text
+    return "".join(it if it.isprintable() else ascii(it)[1:-1] for it in text)
+
+
+def _indented(text: str) -> str:
+    return "\n".join(f"    {_printable(line)}" for line in text.split("\n"))
