@@ -25,7 +25,7 @@ def main() -> None:
     """Serve until SIGINT or SIGTERM."""
     log_level = load_settings(ServerSettings).log_level
 
-    def run(log_config: str | None, **options: Any) -> None:
+    def run(log_config: str | None, **options: Any) -> None:  # noqa: ANN401 - uvicorn's
         assert uvicorn_command.callback is not None  # noqa: S101 - click's type
         uvicorn_command.callback(log_config=log_config or logging_config(log_level), **options)
 

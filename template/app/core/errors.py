@@ -258,8 +258,11 @@ async def _answer_http_exception(request: Request, error: Exception) -> Response
     if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED and (methods := _methods(request)):
         problem.headers["Allow"] = ", ".join(methods)
     problem.status = error.status_code
+    # Without an endpoint, it is the router that has found nothing.
+    if error.status_code == HTTPStatus.NOT_FOUND and "endpoint" not in request.scope:
+        problem.detail = _other_address(request)
     # Starlette's default for detail is the status phrase, which is the title already.
-    if isinstance(error.detail, str):
+    elif isinstance(error.detail, str):
         problem.detail = None if error.detail == responses.get(error.status_code) else error.detail
     else:
         # FastAPI allows any JSON as detail; RFC 9457 §3.1.4 wants a string.
@@ -269,12 +272,35 @@ async def _answer_http_exception(request: Request, error: Exception) -> Response
 
 def _methods(request: Request) -> list[str]:
     """Return the methods of all routes with the request's path (RFC 9110 §10.2.1)."""
-    path = request.scope["path"].removeprefix(request.scope.get("root_path", ""))
+    path = _route_path(request)
     allowed: set[str] = set()
     for route in iter_route_contexts(request.app.routes):
         if route.methods and route.path_regex.match(path):
             allowed |= route.methods
     return sorted(allowed)
+
+
+def _route_path(request: Request) -> str:
+    path: str = request.scope["path"]
+    return path.removeprefix(request.scope.get("root_path", ""))
+
+
+def _other_address(request: Request) -> str | None:
+    """Say which address differs from the request's by the slash at its end only.
+
+    A redirect to it would repeat the Host header of the request, which anybody can write.
+    """
+    path = _route_path(request)
+    other = path.rstrip("/") if path.endswith("/") else path + "/"
+    for route in iter_route_contexts(request.app.routes):
+        regex: re.Pattern[str] | None = getattr(route, "path_regex", None)
+        if regex and route.path and regex.fullmatch(other):
+            # Without the types of parameters; and a mount's path has no slash at its end.
+            named = re.sub(r":\w+}", "}", route.path).rstrip("/")
+            ending = "/" if other.endswith("/") else ""
+            address = request.scope.get("root_path", "") + named + ending
+            return f"There is nothing at this address; the right one is {address}"
+    return None
 
 
 async def _answer_validation_error(request: Request, error: Exception) -> Response:

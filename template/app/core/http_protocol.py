@@ -57,6 +57,7 @@ class BoundedProtocol(HttpToolsProtocol):
         # When what is being received must be complete; None while nothing is.
         self._deadline: float | None = None
         self._head_size = 0
+        self._chunk_size = 0
         self._in_body = False
         self._refusal: Problem | None = None
         # How much was left to write, and since when.
@@ -85,8 +86,9 @@ class BoundedProtocol(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         if self._refusal is not None:
             return
+        self._chunk_size = len(data)
         if not self._in_body:
-            self._head_size += len(data)
+            self._head_size += self._chunk_size
         super().data_received(data)
         if self._refusal is not None:
             return
@@ -107,8 +109,8 @@ class BoundedProtocol(HttpToolsProtocol):
                 f"A request may have {self._bounds.max_headers} headers."
             )
             raise self._refusal
-        # What was received may be a part of the body already.
-        if self._head_size > self._bounds.max_head_size:
+        # What was received may also be a part of the body, or the request before.
+        if max(self._head_size, self._chunk_size) > self._bounds.max_head_size:
             size = len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
             if size > self._bounds.max_head_size:
                 self._refusal = self._too_large()

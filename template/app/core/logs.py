@@ -5,11 +5,14 @@
 """
 
 import logging
+import re
 import time
 from logging.config import dictConfig
 from typing import Any, override
 
 _FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+
+_SECRET_IN_URL = re.compile(r"\?.*|(?<=//)[^/]*(?:@|%40)", re.DOTALL)
 
 
 class LineFormatter(logging.Formatter):
@@ -36,13 +39,13 @@ class LineFormatter(logging.Formatter):
 
 
 class WithoutQuery(logging.Filter):
-    """Removes the query from the paths that uvicorn logs: it may have a token or an address."""
+    """Removes queries and credentials from the URLs and paths that uvicorn logs."""
 
     @override
     def filter(self, record: logging.LogRecord) -> bool:
         if isinstance(record.args, tuple):
             record.args = tuple(
-                it.partition("?")[0] if isinstance(it, str) else it for it in record.args
+                _SECRET_IN_URL.sub("", it) if isinstance(it, str) else it for it in record.args
             )
         return True
 
