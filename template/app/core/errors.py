@@ -14,13 +14,16 @@ from typing import ClassVar
 import asyncpg
 from fastapi import FastAPI, Request, Response
 from fastapi.encoders import jsonable_encoder
-from fastapi.exceptions import RequestValidationError
+from fastapi.exceptions import RequestValidationError, ResponseValidationError
 from fastapi.routing import iter_route_contexts
-from sqlalchemy.exc import DBAPIError, IntegrityError, StatementError
+from pydantic import ValidationError
+from sqlalchemy.exc import DBAPIError, IntegrityError, MissingGreenlet, StatementError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.orm.exc import StaleDataError
 from starlette.exceptions import HTTPException
 from starlette.requests import HTTPConnection
+
+from app.core.project import DOCUMENTATION
 
 logger = logging.getLogger(__name__)
 
@@ -244,6 +247,31 @@ def _duplicate(error: DBAPIError) -> Conflict:
             f"A resource with this {columns} already exists.", fields=[*columns.split(", ")]
         )
     return Conflict("Such a resource already exists.")
+
+
+def explain_bug(error: Exception) -> str:
+    """Return what a developer should know about a bug, in addition to its traceback.
+
+    SQLAlchemy says of a relation that was not loaded with its row, and that an async session does
+    not load when it is read: "greenlet_spawn has not been called".
+    """
+    places: list[str] = []
+    if isinstance(error, ValidationError | ResponseValidationError):
+        problems = error.errors()
+        unread = [it["loc"] for it in problems if "MissingGreenlet" in it["msg"]]
+        places = [".".join(str(part) for part in place) for place in unread]
+        for problem in problems:
+            # FastAPI's message has the rows otherwise.
+            problem.pop("input", None)  # type: ignore[misc]
+    elif isinstance(error, MissingGreenlet):
+        places = ["an attribute of a row"]
+    if not places:
+        return ""
+    return (
+        f": {places[0]} was read, but not loaded with its row. Declare the relation with "
+        'sa_relationship_kwargs={"lazy": "selectin"}, or add selectinload() to the query; see '
+        f"{DOCUMENTATION}/add-a-resource.md#return-a-relation"
+    )
 
 
 async def _answer_problem(_connection: HTTPConnection, error: Exception) -> Response:

@@ -8,7 +8,13 @@ from starlette.middleware.body_limit import RequestBodyLimitMiddleware
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.core.errors import PROBLEM_MEDIA_TYPE, ContentTooLarge, InternalServerError, NotFound
+from app.core.errors import (
+    PROBLEM_MEDIA_TYPE,
+    ContentTooLarge,
+    InternalServerError,
+    NotFound,
+    explain_bug,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -113,11 +119,17 @@ class ErrorBoundary:
         except ClientDisconnect:
             # Nobody waits for an answer.
             return
-        except Exception:
+        except Exception as error:
             if started:
                 # The status has been sent; only a broken connection can still signal an error.
                 raise
-            logger.exception("Unhandled error in %s %s", scope["method"], ascii(scope["path"]))
+            logger.error(
+                "Unhandled error in %s %s%s",
+                scope["method"],
+                ascii(scope["path"]),
+                explain_bug(error),
+                exc_info=error,
+            )
             await InternalServerError().response()(scope, receive, send)
 
 
