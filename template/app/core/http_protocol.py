@@ -11,7 +11,11 @@ from functools import cache
 from typing import Any, ClassVar, override
 
 from uvicorn.config import Config
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import (
+    STATUS_LINE,
+    HttpToolsProtocol,
+    RequestResponseCycle,
+)
 from uvicorn.server import ServerState
 
 from app.core.errors import (
@@ -42,6 +46,8 @@ class BoundedProtocol(HttpToolsProtocol):
     """One connection of a client. What exceeds a bound is answered, and the connection closed."""
 
     _warned_at: ClassVar[float] = float("-inf")
+    # None until the first request, whatever uvicorn's own annotation says.
+    cycle: RequestResponseCycle | None  # type: ignore[assignment]
 
     def __init__(
         self,

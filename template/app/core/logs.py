@@ -21,7 +21,7 @@ class LineFormatter(logging.Formatter):
     The lines of a traceback are kept and indented.
     """
 
-    converter = time.gmtime
+    converter = staticmethod(time.gmtime)
     default_time_format = "%Y-%m-%dT%H:%M:%S"
     default_msec_format = "%s.%03dZ"
 
