@@ -34,7 +34,7 @@ from app.utils.sso.resource_server.token_first import (
 async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     """Hold open what all requests share: connections to the database and to the provider."""
     settings: Settings = app.state.settings
-    log_if_nobody_does(load_settings(ServerSettings).log_level)
+    log_if_nobody_does(app.state.log_level)
     app.state.endpoints_with_token = put_token_first(app)
     async with (
         open_database(settings) as app.state.database,
@@ -69,6 +69,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         redirect_slashes=False,
     )
     app.state.settings = settings
+    app.state.log_level = load_settings(ServerSettings).log_level
     app.include_router(health)
     app.include_router(resource_metadata)
     app.include_router(api_v1, prefix="/api/v1")

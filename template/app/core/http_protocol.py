@@ -73,9 +73,9 @@ class BoundedProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         self._opened = self.loop.time()
-        self._deadline = self._opened + self._bounds.head_timeout
+        self._deadline = self._opened + self._bounds.server_head_timeout
         self._tick = self.loop.call_later(_TICK_SECONDS, self._check)
-        if len(self.connections) > self._bounds.max_connections:
+        if len(self.connections) > self._bounds.server_max_connections:
             self._make_room()
 
     @override
@@ -100,25 +100,25 @@ class BoundedProtocol(HttpToolsProtocol):
             return
         if self._in_body:
             if self._deadline is None:
-                self._deadline = self.loop.time() + self._bounds.body_timeout
+                self._deadline = self.loop.time() + self._bounds.server_body_timeout
         elif self._head_size:
-            if self._head_size > self._bounds.max_head_size:
+            if self._head_size > self._bounds.server_max_head_size:
                 self._refuse(self._too_large())
             elif self._deadline is None:
-                self._deadline = self.loop.time() + self._bounds.head_timeout
+                self._deadline = self.loop.time() + self._bounds.server_head_timeout
 
     @override
     def on_headers_complete(self) -> None:
         # The parser ends at an exception, which becomes a call of send_400_response.
-        if len(self.headers) > self._bounds.max_headers:
+        if len(self.headers) > self._bounds.server_max_headers:
             self._refusal = RequestHeaderFieldsTooLarge(
-                f"A request may have {self._bounds.max_headers} headers."
+                f"A request may have {self._bounds.server_max_headers} headers."
             )
             raise self._refusal
         # What was received may also be a part of the body, or the request before.
-        if max(self._head_size, self._chunk_size) > self._bounds.max_head_size:
+        if max(self._head_size, self._chunk_size) > self._bounds.server_max_head_size:
             size = len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
-            if size > self._bounds.max_head_size:
+            if size > self._bounds.server_max_head_size:
                 self._refusal = self._too_large()
                 raise self._refusal
         if len(self.pipeline) >= _MAX_PIPELINED:
@@ -146,7 +146,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def _too_large(self) -> Problem:
         return RequestHeaderFieldsTooLarge(
-            f"The request line and the headers may have {self._bounds.max_head_size} bytes."
+            f"The request line and the headers may have {self._bounds.server_max_head_size} bytes."
         )
 
     def _check(self) -> None:
@@ -158,7 +158,7 @@ class BoundedProtocol(HttpToolsProtocol):
             self._unwritten = None
         elif self._unwritten is None or unwritten + _WRITTEN_IN_TIME <= self._unwritten[0]:
             self._unwritten = unwritten, now
-        elif now > self._unwritten[1] + self._bounds.write_timeout:
+        elif now > self._unwritten[1] + self._bounds.server_write_timeout:
             self.transport.abort()
         if self._deadline is not None and now > self._deadline and self._refusal is None:
             part = "body" if self._in_body else "head"
@@ -212,7 +212,7 @@ class BoundedProtocol(HttpToolsProtocol):
         if self._opened > BoundedProtocol._warned_at + 60:
             BoundedProtocol._warned_at = self._opened
             logger.warning(
-                "There are more connections than MAX_CONNECTIONS (%d): idle ones are closed, "
-                "and new ones refused if there are none",
-                self._bounds.max_connections,
+                "There are more connections than SERVER_MAX_CONNECTIONS (%d): idle ones are "
+                "closed, and new ones refused if there are none",
+                self._bounds.server_max_connections,
             )

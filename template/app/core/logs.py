@@ -50,9 +50,9 @@ class WithoutQuery(logging.Filter):
         return True
 
 
-def logging_config(level: str) -> dict[str, Any]:
+def logging_config(level: int) -> dict[str, Any]:
     """Return the configuration; other packages than the service are logged from warnings on."""
-    server = {"level": level.upper(), "handlers": [], "propagate": True}
+    server = {"level": level, "handlers": [], "propagate": True}
     return {
         "version": 1,
         "disable_existing_loggers": False,
@@ -67,7 +67,7 @@ def logging_config(level: str) -> dict[str, Any]:
         },
         "root": {"level": "WARNING", "handlers": ["console"]},
         "loggers": {
-            "app": {"level": level.upper()},
+            "app": {"level": level},
             "uvicorn": server,
             "uvicorn.error": server | {"filters": ["without_query"]},
             "uvicorn.access": server | {"filters": ["without_query"]},
@@ -75,10 +75,19 @@ def logging_config(level: str) -> dict[str, Any]:
     }
 
 
-def log_if_nobody_does(level: str) -> None:
-    """Log the service to the console if another server than ours, such as uvicorn's, runs it."""
-    if not logging.getLogger("app").hasHandlers():
-        dictConfig(logging_config(level))
+def log_if_nobody_does(level: int) -> None:
+    """Configure the log where the server has not, such as uvicorn's own command.
+
+    The server's handlers and levels stay.
+    """
+    if logging.getLogger("app").hasHandlers():
+        return
+    config = logging_config(level)
+    dictConfig(config | {"loggers": {"app": config["loggers"]["app"]}})
+    for logger in map(logging.getLogger, ("uvicorn", "uvicorn.error", "uvicorn.access")):
+        logger.addFilter(WithoutQuery())
+        for handler in logger.handlers:
+            handler.setFormatter(LineFormatter(_FORMAT))
 
 
 def _printable(text: str) -> str:

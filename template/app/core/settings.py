@@ -4,6 +4,7 @@ A field is read from the environment variable of its name in upper case, or from
 settings go into ``app/settings.py``.
 """
 
+import logging
 import os
 import re
 from pathlib import Path
@@ -110,6 +111,14 @@ def _readable_file(value: Path) -> Path:
     except OSError as error:
         raise ValueError(f"the file cannot be read ({error.strerror})") from None
     return value
+
+
+def _log_level(value: object) -> int:
+    text = str(value).upper()
+    level = logging.getLevelNamesMapping().get(text)
+    if level is None and not re.fullmatch("[0-9]{1,2}", text):
+        raise ValueError("write debug, info, warning or error")
+    return int(text) if level is None else level
 
 
 type ClientAuthMethod = Literal[
@@ -316,19 +325,19 @@ class ServerSettings(BaseSettings):
 
     model_config = DatabaseSettings.model_config
 
-    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_level: Annotated[int, BeforeValidator(_log_level)] = logging.INFO
     """The lowest level at which the service's own code, and the server, are logged."""
-    max_connections: int = Field(default=1000, ge=1, le=100_000)
+    server_max_connections: int = Field(default=1000, ge=1, le=100_000)
     """The connections of one process, WebSockets included."""
-    max_head_size: int = Field(default=32_768, ge=1024, le=1_048_576)
+    server_max_head_size: int = Field(default=32_768, ge=1024, le=1_048_576)
     """The longest request line with headers, in bytes."""
-    max_headers: int = Field(default=100, ge=10, le=10_000)
+    server_max_headers: int = Field(default=100, ge=10, le=10_000)
     """The most headers of a request."""
-    head_timeout: float = Field(default=10, gt=0, le=600)
+    server_head_timeout: float = Field(default=10, gt=0, le=600)
     """How long a request's head may take, and a new connection may stay silent."""
-    body_timeout: float = Field(default=30, gt=0, le=86_400)
+    server_body_timeout: float = Field(default=30, gt=0, le=86_400)
     """How long a request's body may take."""
-    write_timeout: float = Field(default=30, gt=0, le=86_400)
+    server_write_timeout: float = Field(default=30, gt=0, le=86_400)
     """How long a client may take to read the next 64 KiB of a response."""
 
 

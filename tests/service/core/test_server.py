@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,12 +56,12 @@ async def echo(websocket: WebSocket) -> None:
 app.server.main()
 """
 BOUNDS = {
-    "MAX_CONNECTIONS": "40",
-    "MAX_HEAD_SIZE": "8192",
-    "MAX_HEADERS": "50",
-    "HEAD_TIMEOUT": "1",
-    "BODY_TIMEOUT": "1",
-    "WRITE_TIMEOUT": "2",
+    "SERVER_MAX_CONNECTIONS": "40",
+    "SERVER_MAX_HEAD_SIZE": "8192",
+    "SERVER_MAX_HEADERS": "50",
+    "SERVER_HEAD_TIMEOUT": "1",
+    "SERVER_BODY_TIMEOUT": "1",
+    "SERVER_WRITE_TIMEOUT": "2",
 }
 # A connection looks at its deadline once a second, and this machine may be busy.
 SOON = 8
@@ -131,14 +131,16 @@ def is_closed_within(connection: socket.socket, seconds: float) -> bool:
 
 
 @contextmanager
-def serving(folder: Path, *options: str, **variables: str) -> Iterator[Server]:
+def serving(
+    folder: Path, *options: str, start: Sequence[str] = ("-c", PROGRAM), **variables: str
+) -> Iterator[Server]:
     port = free_port()
     log_file = folder / "log"
     with log_file.open("wb") as log:
         process = subprocess.Popen(
-            [sys.executable, "-c", PROGRAM, "--port", str(port), *options],
+            [sys.executable, *start, "--port", str(port), *options],
             cwd=PROJECT_ROOT,
-            env=os.environ | BOUNDS | variables,
+            env=os.environ | BOUNDS | {"LOG_LEVEL": "info"} | variables,
             stdout=log,
             stderr=subprocess.STDOUT,
         )
@@ -268,7 +270,7 @@ def test_who_does_not_read_is_not_waited_for(server: Server, path: bytes) -> Non
 
 
 def test_who_reads_slower_than_others_gets_all(server: Server) -> None:
-    """Four seconds for 20 MB are more than WRITE_TIMEOUT."""
+    """Four seconds for 20 MB are more than SERVER_WRITE_TIMEOUT."""
     with closing(server.connect()) as connection:
         connection.sendall(b"GET /big HTTP/1.1\r\nHost: test\r\n\r\n")
         received = 0
@@ -287,7 +289,7 @@ def test_silent_connections_make_room_for_others(server: Server) -> None:
         assert server.is_alive()
         held = stack.enter_context(closing(server.connect()))
         assert is_closed_within(held, SOON)
-    assert server.log().count("There are more connections than MAX_CONNECTIONS (40)") == 1
+    assert server.log().count("There are more connections than SERVER_MAX_CONNECTIONS (40)") == 1
 
 
 def test_where_all_connections_are_at_work_another_is_refused(server: Server) -> None:
@@ -377,17 +379,47 @@ def test_options_and_variables_of_uvicorn_are_obeyed(tmp_path: Path) -> None:
     assert '203.0.113.7:0 - "GET /orders/livez HTTP/1.1" 200' in server.log()
 
 
+def test_the_container_has_the_bounds_and_the_log(tmp_path: Path) -> None:
+    """What is started is the CMD of the Dockerfile, with its variables, on another port."""
+    dockerfile = (PROJECT_ROOT / "Dockerfile").read_text("utf-8")
+    (command,) = re.findall(r"^CMD (.+)$", dockerfile, re.MULTILINE)
+    words: list[str] = json.loads(command)
+    variables = dict(re.findall(r"^ENV (UVICORN_\w+)=(\S+)$", dockerfile, re.MULTILINE))
+    words[words.index("8000") - 1 : words.index("8000") + 1] = []
+
+    with serving(tmp_path, start=["-m", *words], **variables) as server:
+        assert status(server.exchange(GET + LARGE_HEADS["one header"] + b"\r\n\r\n")) == 431
+        query = b"/health?access_token=secret-7"
+        server.exchange(b"GET " + query + b" HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+        log = server.log()
+
+    assert re.search(r"^\S+Z WARNING app\.health: Health", log, re.MULTILINE)
+    assert re.search(r'^\S+Z INFO uvicorn\.access: .+"GET /health HTTP/1.1" 503', log, re.MULTILINE)
+    assert "secret-7" not in log
+
+
+@pytest.mark.parametrize(
+    ("options", "is_logged"), [([], True), (["--no-access-log"], False)], ids=["on", "off"]
+)
+def test_the_access_log_of_uvicorn_itself_is_as_it_was_asked_for(
+    tmp_path: Path, options: list[str], is_logged: bool
+) -> None:
+    with serving(tmp_path, *options, start=["-m", "uvicorn", "app.main:app"]) as server:
+        assert server.is_alive()
+        assert ("GET /livez" in server.log()) == is_logged
+
+
 def test_a_bound_that_makes_no_sense_is_named_in_a_sentence() -> None:
     run = subprocess.run(
         [sys.executable, "-m", "app.server"],
         cwd=PROJECT_ROOT,
-        env=os.environ | {"MAX_CONNECTIONS": "many"},
+        env=os.environ | {"SERVER_MAX_CONNECTIONS": "many"},
         capture_output=True,
         text=True,
         check=False,
     )
     assert run.returncode == 1
-    assert "MAX_CONNECTIONS" in run.stderr
+    assert "SERVER_MAX_CONNECTIONS" in run.stderr
     assert "Traceback" not in run.stderr
 
 

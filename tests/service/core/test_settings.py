@@ -4,9 +4,16 @@ import re
 from pathlib import Path
 
 import pytest
+from pydantic_settings import BaseSettings
 
 from app.core.project import SSO_MODE
-from app.core.settings import CoreSettings, DatabaseSettings, MigrationSettings, load_settings
+from app.core.settings import (
+    CoreSettings,
+    DatabaseSettings,
+    MigrationSettings,
+    ServerSettings,
+    load_settings,
+)
 from app.settings import Settings
 from template_tools.configuration import PROJECT_ROOT
 
@@ -26,14 +33,14 @@ GOOD = {
 def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> pytest.MonkeyPatch:
     """Set what a production service would have, and nothing else."""
     monkeypatch.chdir(tmp_path)
-    for field in CoreSettings.model_fields:
+    for field in CoreSettings.model_fields | ServerSettings.model_fields:
         monkeypatch.delenv(field.upper(), raising=False)
     for name, value in GOOD.items():
         monkeypatch.setenv(name, value)
     return monkeypatch
 
 
-def refusal(kind: type[DatabaseSettings] = Settings) -> str:
+def refusal(kind: type[BaseSettings] = Settings) -> str:
     """Return the message with which the settings are refused."""
     with pytest.raises(SystemExit) as caught:
         load_settings(kind)
@@ -235,7 +242,32 @@ def test_secrets_do_not_appear_in_the_settings_text(environment: pytest.MonkeyPa
     assert "p%40ss" not in text
 
 
+@pytest.mark.parametrize(
+    ("text", "level"),
+    [
+        ("debug", 10),
+        ("INFO", 20),
+        ("Warning", 30),
+        ("warn", 30),
+        ("error", 40),
+        ("critical", 50),
+        ("20", 20),
+    ],
+)
+def test_a_log_level_is_written_as_other_programs_have_it(
+    environment: pytest.MonkeyPatch, text: str, level: int
+) -> None:
+    environment.setenv("LOG_LEVEL", text)
+    assert load_settings(ServerSettings).log_level == level
+
+
+@pytest.mark.parametrize("text", ["verbose", "-1", "1000", "info,debug"])
+def test_a_log_level_that_is_none_is_refused(environment: pytest.MonkeyPatch, text: str) -> None:
+    environment.setenv("LOG_LEVEL", text)
+    assert "LOG_LEVEL write debug, info, warning or error" in refusal(ServerSettings)
+
+
 def test_every_setting_stands_in_the_example() -> None:
     example = (PROJECT_ROOT / ".env.example").read_text("utf-8")
-    for field in CoreSettings.model_fields:
+    for field in CoreSettings.model_fields | ServerSettings.model_fields:
         assert f"{field.upper()}=" in example
