@@ -3,11 +3,13 @@
 import ast
 import re
 import tomllib
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from scripts.questions import tables, with_table
+from tests.answers import DEFAULTS, Answers
 from tests.projects import REPOSITORY, TEMPLATE, Project, output, tracked_files
 from tests.test_copier_yml import QUESTIONS
 
@@ -168,8 +170,11 @@ def test_the_code_of_the_page_about_tokens_does_what_it_says(project: Project) -
     assert "2 passed" in done.stdout
 
 
-def test_a_relation_is_returned_as_the_page_about_resources_says(project: Project) -> None:
+def test_a_relation_is_returned_as_the_page_about_resources_says(
+    make_project: Callable[[Answers], Project],
+) -> None:
     """Every piece of its section goes where the text says, into resources that were generated."""
+    project = make_project(DEFAULTS)
     section = text("docs/add-a-resource.md").partition("## Return a relation")[2]
     section = section.partition("\n## ")[0]
     relation, body, test = re.findall(r"^```python\n(.+?)^```", section, re.MULTILINE | re.DOTALL)
