@@ -62,6 +62,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._opened = 0.0
         # When what is being received must be complete; None while nothing is.
         self._deadline: float | None = None
+        # What was received of a head or a trailer, and in all at the last time.
         self._head_size = 0
         self._chunk_size = 0
         self._in_body = False
@@ -93,19 +94,16 @@ class BoundedProtocol(HttpToolsProtocol):
         if self._refusal is not None:
             return
         self._chunk_size = len(data)
-        if not self._in_body:
-            self._head_size += self._chunk_size
+        self._head_size += self._chunk_size
         super().data_received(data)
         if self._refusal is not None:
             return
-        if self._in_body:
-            if self._deadline is None:
-                self._deadline = self.loop.time() + self._bounds.server_body_timeout
-        elif self._head_size:
-            if self._head_size > self._bounds.server_max_head_size:
-                self._refuse(self._too_large())
-            elif self._deadline is None:
-                self._deadline = self.loop.time() + self._bounds.server_head_timeout
+        if self._head_size > self._bounds.server_max_head_size:
+            self._refuse(self._too_large())
+        elif self._deadline is None and self._in_body:
+            self._deadline = self.loop.time() + self._bounds.server_body_timeout
+        elif self._deadline is None and self._head_size:
+            self._deadline = self.loop.time() + self._bounds.server_head_timeout
 
     @override
     def on_headers_complete(self) -> None:
@@ -122,16 +120,27 @@ class BoundedProtocol(HttpToolsProtocol):
                 self._refusal = self._too_large()
                 raise self._refusal
         if len(self.pipeline) >= _MAX_PIPELINED:
-            self._refusal = BadRequest()
+            self._refusal = BadRequest("Wait for responses before you send more requests.")
             raise self._refusal
         self._head_size = 0
         self._deadline = None
         self._in_body = True
         super().on_headers_complete()
+        if not self.parser.should_upgrade():
+            # uvicorn would add trailers to the headers, which a proxy may have checked already
+            # (RFC 9110 §6.5.1).
+            self.headers = []
+
+    @override
+    def on_body(self, body: bytes) -> None:
+        # What remains is the size of a trailer.
+        self._head_size = 0
+        super().on_body(body)
 
     @override
     def on_message_complete(self) -> None:
         self._in_body = False
+        self._head_size = 0
         self._deadline = None
         super().on_message_complete()
 
