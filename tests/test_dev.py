@@ -161,6 +161,16 @@ class TestWhileItRuns:
         assert response.status_code == 401
         assert response.headers["WWW-Authenticate"].startswith("Bearer")
 
+    def test_its_connections_are_bounded(self, dev: Running) -> None:
+        response = http.get(f"http://127.0.0.1:{dev.port}/livez", headers={"a": "x" * 40_000})
+        assert response.status_code == 431
+
+    def test_what_it_logs_is_visible_and_has_no_query(self, dev: Running) -> None:
+        dev.get("/api/v1/user/me?access_token=secret-7", "nonsense")
+        wait_until(lambda: 'user/me HTTP/1.1" 401' in dev.said(), START_SECONDS, dev.said)
+        assert re.search(r"^\S+T\S+Z INFO app\.utils\.sso\.\S+: ", dev.said(), re.MULTILINE)
+        assert "secret-7" not in dev.said()
+
     def test_a_user_is_created_once(self, dev: Running) -> None:
         done = dev.project.poe("token", "--scope", "user:write")
         assert done.returncode == 0, output(done)
@@ -277,9 +287,12 @@ class TestThePlainCommands:
             configured, program, *command, port=port, log=tmp_path / "log"
         ) as service:
             wait_until(service.is_healthy, START_SECONDS, service.said)
+            service.get("/api/v1/user/me?access_token=secret-7", "nonsense")
             os.killpg(service.process.pid, signal.SIGINT)
             wait_until(lambda: service.process.poll() is not None, STOP_SECONDS, service.said)
             assert not is_open(port)
+            assert re.search(r"T\S+Z INFO app\.utils\.sso\.\S+: ", service.said())
+            assert "secret-7" not in service.said()
 
     def test_dev_uses_what_is_configured(self, configured: Project, tmp_path: Path) -> None:
         (port,) = free_ports(1)

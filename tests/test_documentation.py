@@ -3,11 +3,13 @@
 import ast
 import re
 import tomllib
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from scripts.questions import tables, with_table
+from tests.answers import DEFAULTS, Answers
 from tests.projects import REPOSITORY, TEMPLATE, Project, output, tracked_files
 from tests.test_copier_yml import QUESTIONS
 
@@ -177,6 +179,50 @@ def test_the_code_of_the_page_about_tokens_does_what_it_says(project: Project) -
 
     assert done.returncode == 0, output(done)
     assert "2 passed" in done.stdout
+
+
+def test_a_relation_is_returned_as_the_page_about_resources_says(
+    make_project: Callable[[Answers], Project],
+) -> None:
+    """Every piece of its section goes where the text says, into resources that were generated."""
+    project = make_project(DEFAULTS)
+    section = text("docs/add-a-resource.md").partition("## Return a relation")[2]
+    section = section.partition("\n## ")[0]
+    relation, body, test = re.findall(r"^```python\n(.+?)^```", section, re.MULTILINE | re.DOTALL)
+    for fields in (["customer", "name:str"], ["invoice", "number:str", "customer:customer"]):
+        done = project.poe("resource", *fields)
+        assert done.returncode == 0, output(done)
+    model = project.folder / "app/database/model/invoice.py"
+    imports, _, member = relation.rpartition("\n\n")
+    head, base, rest = model.read_text("utf-8").partition("from app.database.base")
+    model.write_text(f"{head}{imports}\n{base}{rest}{member}", "utf-8")
+    schema = project.folder / "app/api/v1/invoice/schema.py"
+    described, _, member = body.rpartition("\n\n")
+    read = re.compile(r"(class InvoiceRead\(.+?)(?=\n\n\n|\Z)", re.DOTALL)
+    before = schema.read_text("utf-8")
+    changed = read.sub(lambda it: f"{described}\n\n\n{it[1].rstrip()}\n{member.rstrip()}", before)
+    assert changed != before
+    schema.write_text(changed, "utf-8")
+    tests = project.folder / "tests/api/v1/invoice/test_router.py"
+    tests.write_text(f"{tests.read_text('utf-8')}\n\n{test}", "utf-8")
+
+    for command in (["format"], ["check"], ["test", "tests/api/v1/invoice", "tests/contract"]):
+        done = project.poe(*command)
+        assert done.returncode == 0, output(done)
+
+
+def test_every_setting_of_the_page_about_production_is_one_and_every_one_is_there() -> None:
+    """With its default; the code of the settings is the authority."""
+    settings = (TEMPLATE / "app/core/settings.py").read_text("utf-8")
+    body = settings.partition("class ServerSettings")[2].partition("\n\n\n")[0]
+    defaults = dict(re.findall(r"^    (server_\w+): .+?default=([\d_]+)", body, re.MULTILINE))
+    assert len(defaults) == 6
+    rows = re.findall(
+        r"^\|.+\| `(SERVER_\w+)` \| ([\d,]+)", text("docs/production.md"), re.MULTILINE
+    )
+    assert {name.lower(): int(value.replace(",", "")) for name, value in rows} == {
+        name: int(value) for name, value in defaults.items()
+    }
 
 
 def test_the_readme_says_how_to_copy_and_how_to_update() -> None:

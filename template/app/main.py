@@ -12,10 +12,11 @@ from fastapi.middleware.cors import CORSMiddleware
 from app import hooks
 from app.api.v1.router import router as api_v1
 from app.core.errors import add_exception_handlers
-from app.core.middleware import BodyLimit, ErrorBoundary, SecurityHeaders
+from app.core.logs import log_if_nobody_does
+from app.core.middleware import BodyLimit, ErrorBoundary, SecurityHeaders, WholePath
 from app.core.openapi import describe_problems
 from app.core.project import DESCRIPTION, TITLE, VERSION
-from app.core.settings import load_settings
+from app.core.settings import ServerSettings, load_settings
 from app.database.session import open_database
 from app.health import router as health
 from app.settings import Settings
@@ -28,6 +29,7 @@ from app.utils.sso.resource_server.token_first import TokenFirst
 async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     """Hold open what all requests share: connections to the database and to the provider."""
     settings: Settings = app.state.settings
+    log_if_nobody_does(app.state.log_level)
     async with (
         open_database(settings) as app.state.database,
         open_introspector(settings) as app.state.introspector,
@@ -61,6 +63,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         redirect_slashes=False,
     )
     app.state.settings = settings
+    app.state.log_level = load_settings(ServerSettings).log_level
     app.include_router(health)
     app.include_router(resource_metadata)
     app.include_router(api_v1, prefix="/api/v1")
@@ -73,6 +76,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.add_middleware(TokenFirst)
     app.add_middleware(BodyLimit, max_body_size=settings.max_body_size)
     app.add_middleware(ErrorBoundary)
+    app.add_middleware(WholePath)
     if settings.cors_origins:
         app.add_middleware(
             CORSMiddleware,

@@ -113,9 +113,8 @@ def _run(stack: ExitStack, port: int) -> NoReturn:
         raise DevError("The migrations failed, so the service was not started: see above.")
 
     _say("starting the service")
-    command = ["uvicorn", "app.main:app", "--host", HOST, "--port", str(port)]
-    options = ["--no-server-header", "--reload", "--reload-dir", "app"]
-    server = stack.enter_context(child("-m", *command, *options))
+    options = ["--host", HOST, "--port", str(port), "--reload", "--reload-dir", "app"]
+    server = stack.enter_context(child("-m", "app.server", *options))
     wait_until(lambda: accepts_connections(port), server, "The service")
     _print_directory(settings, port)
     server.wait()

@@ -11,11 +11,14 @@ from unittest.mock import Mock
 
 import httpx2
 import pytest
-from fastapi import APIRouter, Depends, FastAPI, Security
+from fastapi import APIRouter, Depends, FastAPI, Security, WebSocket
 from fastapi.dependencies.utils import get_dependant
+from fastapi.responses import PlainTextResponse
 from sqlalchemy import event
 from sqlalchemy.pool import QueuePool
+from starlette.routing import Route, Router
 
+from app.core.openapi import PUBLIC
 from app.core.project import TITLE, VERSION
 from app.database.session import Database, open_database
 from app.main import create_app
@@ -27,11 +30,15 @@ from app.utils.sso.resource_server.introspector import Introspector
 from app.utils.sso.resource_server.provider_errors import ProviderError
 from template_tools.configuration import PROJECT_ROOT
 from template_tools.processes import free_port
+from template_tools.pytest_plugin import Bearer
+from tests.contract.probes import Probe, send
+from tests.contract.routes import operations
+from tests.contract.test_access import handshake
 from tests.service.provider import Faults, RunningProvider
 
 
-async def _get(app: FastAPI, path: str, **headers: str) -> httpx2.Response:
-    transport = httpx2.ASGITransport(app)
+async def _get(app: FastAPI, path: str, root_path: str = "", **headers: str) -> httpx2.Response:
+    transport = httpx2.ASGITransport(app, root_path=root_path)
     async with httpx2.AsyncClient(transport=transport, base_url="http://test") as client:
         return await client.get(path, headers=headers)
 
@@ -231,9 +238,100 @@ async def test_what_a_route_declares_itself_stays_in_the_description(settings: S
     assert responses["422"]["description"] == "Ours."
 
 
-async def test_a_path_with_another_slash_is_not_redirected(client: httpx2.AsyncClient) -> None:
+NO_REQUEST = {"WEBSOCKET", "MOUNT"}
+
+
+def routes_of_a_team(app: FastAPI) -> None:
+    inner, outer = APIRouter(), APIRouter(prefix="/team")
+
+    @inner.get("/with/", openapi_extra=PUBLIC)
+    @inner.get("/without", openapi_extra=PUBLIC)
+    @inner.get("/number/{number:int}", openapi_extra=PUBLIC)
+    @inner.get("/day/{day}/", openapi_extra=PUBLIC)
+    @inner.get("/key/{key}", openapi_extra=PUBLIC)
+    @inner.get("/kind/{kind:uuid}", openapi_extra=PUBLIC)
+    @inner.get("/file/{file:path}", openapi_extra=PUBLIC)
+    async def answer() -> str:
+        return "ok"
+
+    @inner.websocket("/socket/{name}")
+    async def socket(websocket: WebSocket) -> None:
+        await websocket.accept()
+
+    outer.include_router(inner)
+    app.include_router(outer)
+    app.mount("/mounted", Router([Route("/here", lambda _: PlainTextResponse("ok"))]))
+
+
+@pytest.mark.parametrize("root_path", ["", "/orders"])
+@pytest.mark.parametrize(
+    ("asked", "named"),
+    [
+        ("/api/v1/user", "/api/v1/user/"),
+        ("/api/v1/user/me/", "/api/v1/user/me"),
+        ("/api/v1/user/0198a1b2-0000-7000-8000-000000000000/", "/api/v1/user/{user_id}"),
+        ("/health/", "/health"),
+        ("/docs/", "/docs"),
+        ("/team/with", "/team/with/"),
+        ("/team/without/", "/team/without"),
+        ("/team/without///", "/team/without"),
+        ("/team/number/7/", "/team/number/{number}"),
+        ("/team/day/2026-11-29", "/team/day/{day}/"),
+        ("/mounted", "/mounted/"),
+    ],
+)
+async def test_an_address_with_another_slash_is_named_and_not_redirected_to(
+    settings: Settings, asked: str, named: str, root_path: str
+) -> None:
     """The redirect would go to whatever host the caller wrote into the Host header."""
-    assert (await client.get("/health/")).status_code == 404
+    app = create_app(settings)
+    routes_of_a_team(app)
+
+    response = await _get(app, root_path + asked, root_path, Host="evil.example.com")
+
+    assert response.status_code == 404
+    assert response.headers["content-type"] == "application/problem+json"
+    detail = f"There is nothing at this address; the right one is {root_path}{named}"
+    assert response.json()["detail"] == detail
+    assert "evil" not in response.text
+    assert "location" not in response.headers
+
+
+@pytest.mark.parametrize("path", ["/", "/nowhere", "/nowhere/", "//", "/api/v1/", "/%0A"])
+async def test_an_address_like_no_other_is_just_not_found(settings: Settings, path: str) -> None:
+    response = await _get(create_app(settings), path)
+    assert response.json() == {"type": "about:blank", "title": "Not Found", "status": 404}
+
+
+async def test_a_row_that_does_not_exist_has_no_other_address(
+    client: httpx2.AsyncClient, bearer: Bearer
+) -> None:
+    missing = "/api/v1/user/0198a1b2-0000-7000-8000-000000000000"
+    response = await client.get(missing, headers=bearer(scope="user:read"))
+    assert response.status_code == 404
+    assert "address" not in response.text
+
+
+@pytest.mark.parametrize("ending", ["%0A", "%0a", "/%0A", "%0D%0A"])
+async def test_a_line_break_at_the_end_is_part_of_the_path(settings: Settings, ending: str) -> None:
+    app = create_app(settings)
+    routes_of_a_team(app)
+    app.add_route("/plain", lambda _: PlainTextResponse("ok"))
+
+    others = ["/docs", "/openapi.json", "/plain", "/mounted/here"]
+    for method, path in [
+        *((it.method, it.example) for it in operations(app) if it.method not in NO_REQUEST),
+        *(("GET", path) for path in others),
+    ]:
+        answer = await send(app, Probe("", method, path + ending, frozenset()), {})
+        assert answer.status == 404, (path, answer)
+
+
+async def test_a_websocket_has_no_line_break_at_its_end(settings: Settings) -> None:
+    app = create_app(settings)
+    routes_of_a_team(app)
+    assert (await handshake(app, "/team/socket/a", {})).status == 101
+    assert (await handshake(app, "/team/socket/a%0A", {})).status == 404
 
 
 async def test_pages_of_configured_origins_may_call_the_service(settings: Settings) -> None:

@@ -14,13 +14,16 @@ from typing import ClassVar
 import asyncpg
 from fastapi import FastAPI, Request, Response
 from fastapi.encoders import jsonable_encoder
-from fastapi.exceptions import RequestValidationError
+from fastapi.exceptions import RequestValidationError, ResponseValidationError
 from fastapi.routing import iter_route_contexts
-from sqlalchemy.exc import DBAPIError, IntegrityError, StatementError
+from pydantic import ValidationError
+from sqlalchemy.exc import DBAPIError, IntegrityError, MissingGreenlet, StatementError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.orm.exc import StaleDataError
 from starlette.exceptions import HTTPException
 from starlette.requests import HTTPConnection
+
+from app.core.project import DOCUMENTATION
 
 logger = logging.getLogger(__name__)
 
@@ -136,6 +139,18 @@ class PreconditionRequired(Problem):
     status = 428
 
 
+class RequestTimeout(Problem):
+    """The request has not arrived in the time that it may take."""
+
+    status = 408
+
+
+class RequestHeaderFieldsTooLarge(Problem):
+    """The request line and the headers are more than the server accepts (RFC 6585 §5)."""
+
+    status = 431
+
+
 class ServiceUnavailable(Problem):
     """A dependency of the service does not answer; the caller may retry."""
 
@@ -235,6 +250,31 @@ def _duplicate(error: DBAPIError) -> Conflict:
     return Conflict("Such a resource already exists.")
 
 
+def explain_bug(error: Exception) -> str:
+    """Return what a developer should know about a bug, in addition to its traceback.
+
+    SQLAlchemy says of a relation that was not loaded with its row, and that an async session does
+    not load when it is read: "greenlet_spawn has not been called".
+    """
+    places: list[str] = []
+    if isinstance(error, ValidationError | ResponseValidationError):
+        problems = error.errors()
+        unread = [it["loc"] for it in problems if "MissingGreenlet" in it["msg"]]
+        places = [".".join(str(part) for part in place) for place in unread]
+        for problem in problems:
+            # FastAPI's message has the rows otherwise.
+            problem.pop("input", None)  # type: ignore[misc]
+    elif isinstance(error, MissingGreenlet):
+        places = ["an attribute of a row"]
+    if not places:
+        return ""
+    return (
+        f": {places[0]} was read, but not loaded with its row. Declare the relation with "
+        'sa_relationship_kwargs={"lazy": "selectin"}, or add selectinload() to the query; see '
+        f"{DOCUMENTATION}/add-a-resource.md#return-a-relation"
+    )
+
+
 async def _answer_problem(_connection: HTTPConnection, error: Exception) -> Response:
     assert isinstance(error, Problem)  # noqa: S101 - Starlette's handler type is Exception
     # A WebSocket that has not been accepted is denied with the same response.
@@ -247,8 +287,11 @@ async def _answer_http_exception(request: Request, error: Exception) -> Response
     if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED and (methods := _methods(request)):
         problem.headers["Allow"] = ", ".join(methods)
     problem.status = error.status_code
+    # Without an endpoint, it is the router that has found nothing.
+    if error.status_code == HTTPStatus.NOT_FOUND and "endpoint" not in request.scope:
+        problem.detail = _other_address(request)
     # Starlette's default for detail is the status phrase, which is the title already.
-    if isinstance(error.detail, str):
+    elif isinstance(error.detail, str):
         problem.detail = None if error.detail == responses.get(error.status_code) else error.detail
     else:
         # FastAPI allows any JSON as detail; RFC 9457 §3.1.4 wants a string.
@@ -258,12 +301,35 @@ async def _answer_http_exception(request: Request, error: Exception) -> Response
 
 def _methods(request: Request) -> list[str]:
     """Return the methods of all routes with the request's path (RFC 9110 §10.2.1)."""
-    path = request.scope["path"].removeprefix(request.scope.get("root_path", ""))
+    path = _route_path(request)
     allowed: set[str] = set()
     for route in iter_route_contexts(request.app.routes):
         if route.methods and route.path_regex.match(path):
             allowed |= route.methods
     return sorted(allowed)
+
+
+def _route_path(request: Request) -> str:
+    path: str = request.scope["path"]
+    return path.removeprefix(request.scope.get("root_path", ""))
+
+
+def _other_address(request: Request) -> str | None:
+    """Say which address differs from the request's by the slash at its end only.
+
+    A redirect to it would repeat the Host header of the request, which anybody can write.
+    """
+    path = _route_path(request)
+    other = path.rstrip("/") if path.endswith("/") else path + "/"
+    for route in iter_route_contexts(request.app.routes):
+        regex: re.Pattern[str] | None = getattr(route, "path_regex", None)
+        if regex and route.path and regex.fullmatch(other):
+            # Without the types of parameters; and a mount's path has no slash at its end.
+            named = re.sub(r":\w+}", "}", route.path).rstrip("/")
+            ending = "/" if other.endswith("/") else ""
+            address = request.scope.get("root_path", "") + named + ending
+            return f"There is nothing at this address; the right one is {address}"
+    return None
 
 
 async def _answer_validation_error(request: Request, error: Exception) -> Response:

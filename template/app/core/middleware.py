@@ -2,11 +2,19 @@
 
 import logging
 
+from fastapi import FastAPI
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.middleware.body_limit import RequestBodyLimitMiddleware
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.core.errors import PROBLEM_MEDIA_TYPE, ContentTooLarge, InternalServerError
+from app.core.errors import (
+    PROBLEM_MEDIA_TYPE,
+    ContentTooLarge,
+    InternalServerError,
+    NotFound,
+    explain_bug,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -18,16 +26,15 @@ _HEADERS = {
     "Strict-Transport-Security": "max-age=31536000; includeSubDomains",
 }
 _API_POLICY = "default-src 'none'; frame-ancestors 'none'"
-# /docs and /redoc load their viewer from a CDN and run one inline script. They also connect to the
+# Pages load a viewer from another host and run one inline script. The viewer also connects to the
 # identity provider, wherever that is.
-_DOCS_POLICY = (
+_PAGE_POLICY = (
     "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; connect-src *; "
-    "img-src 'self' data: https:; worker-src blob:; "
-    "script-src 'unsafe-inline' 'self' https://cdn.jsdelivr.net; "
-    "style-src 'unsafe-inline' https://cdn.jsdelivr.net https://fonts.googleapis.com; "
-    "font-src https://fonts.gstatic.com"
+    "img-src 'self' data: https:; worker-src 'self' blob:; font-src 'self' data: https:; "
+    "script-src 'unsafe-inline' 'self' {hosts}; style-src 'unsafe-inline' 'self' {hosts}"
 )
-_DOCS_PATHS = frozenset({"/docs", "/docs/oauth2-redirect", "/redoc"})
+_DOCS_POLICY = _PAGE_POLICY.format(hosts="https://cdn.jsdelivr.net https://fonts.googleapis.com")
+_OTHER_PAGES_POLICY = _PAGE_POLICY.format(hosts="https:")
 
 
 class SecurityHeaders:
@@ -47,12 +54,42 @@ class SecurityHeaders:
                 headers = MutableHeaders(scope=message)
                 for name, value in _HEADERS.items():
                     headers.setdefault(name, value)
-                docs = scope["path"] in _DOCS_PATHS
-                headers.setdefault("Content-Security-Policy", _DOCS_POLICY if docs else _API_POLICY)
+                headers.setdefault("Content-Security-Policy", _policy(scope, headers))
                 headers.setdefault("Cache-Control", "no-store")
             await send(message)
 
         await self.app(scope, receive, send_with_headers)
+
+
+def _policy(scope: Scope, headers: Headers) -> str:
+    """Return what the response may load: nothing, unless it is a page that a browser can open.
+
+    The path does not tell, because a proxy may have removed a prefix from it. A browser sends no
+    token, so what a route with a token returns as HTML, such as an uploaded file, is no page.
+    """
+    is_page = headers.get("content-type", "").lower().startswith("text/html")
+    if not is_page or TOKEN in scope:
+        return _API_POLICY
+    is_fastapi = getattr(scope.get("endpoint"), "__module__", "") == FastAPI.__module__
+    return _DOCS_POLICY if is_fastapi else _OTHER_PAGES_POLICY
+
+
+class WholePath:
+    """Answer a path that ends in a line break with 404.
+
+    Starlette's routes end in ``$``, which matches before it too: ``/health%0A`` would be
+    ``/health``.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one ASGI connection."""
+        if scope["type"] != "lifespan" and scope["path"].endswith("\n"):
+            await NotFound().response()(scope, receive, send)
+        else:
+            await self.app(scope, receive, send)
 
 
 class ErrorBoundary:
@@ -79,11 +116,20 @@ class ErrorBoundary:
 
         try:
             await self.app(scope, receive, remember_start)
-        except Exception:
+        except ClientDisconnect:
+            # Nobody waits for an answer.
+            return
+        except Exception as error:
             if started:
                 # The status has been sent; only a broken connection can still signal an error.
                 raise
-            logger.exception("Unhandled error in %s %s", scope["method"], ascii(scope["path"]))
+            logger.error(
+                "Unhandled error in %s %s%s",
+                scope["method"],
+                ascii(scope["path"]),
+                explain_bug(error),
+                exc_info=error,
+            )
             await InternalServerError().response()(scope, receive, send)
 
 

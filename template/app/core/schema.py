@@ -176,4 +176,5 @@ class RequestSchema(BaseModel):
 class ResponseSchema(BaseModel):
     """Base class of what the service returns, from a database row or from plain values."""
 
-    model_config = ConfigDict(frozen=True, from_attributes=True)
+    # An error ends in the log, which must not have what is in the row.
+    model_config = ConfigDict(frozen=True, from_attributes=True, hide_input_in_errors=True)

@@ -4,6 +4,7 @@ A field is read from the environment variable of its name in upper case, or from
 settings go into ``app/settings.py``.
 """
 
+import logging
 import os
 import re
 from collections.abc import Iterator
@@ -150,6 +151,14 @@ def _readable_file(value: Path) -> Path:
     except OSError as error:
         raise ValueError(f"the file cannot be read ({error.strerror})") from None
     return value
+
+
+def _log_level(value: object) -> int:
+    text = str(value).upper()
+    level = logging.getLevelNamesMapping().get(text)
+    if level is None and not re.fullmatch("[0-9]{1,2}", text):
+        raise ValueError("write debug, info, warning or error")
+    return int(text) if level is None else level
 
 
 type ClientAuthMethod = Literal[
@@ -392,7 +401,28 @@ class CoreSettings(DatabaseSettings):
         return self
 
 
-def load_settings[S: DatabaseSettings](kind: type[S]) -> S:
+class ServerSettings(BaseSettings):
+    """What ``python -m app.server`` logs, and what a connection may take; times are in seconds."""
+
+    model_config = DatabaseSettings.model_config
+
+    log_level: Annotated[int, BeforeValidator(_log_level)] = logging.INFO
+    """The lowest level at which the service's own code, and the server, are logged."""
+    server_max_connections: int = Field(default=1000, ge=1, le=100_000)
+    """The connections of one process, WebSockets included."""
+    server_max_head_size: int = Field(default=32_768, ge=1024, le=1_048_576)
+    """The longest request line with headers, in bytes."""
+    server_max_headers: int = Field(default=100, ge=10, le=10_000)
+    """The most headers of a request."""
+    server_head_timeout: float = Field(default=10, gt=0, le=600)
+    """How long a request's head may take, and a new connection may stay silent."""
+    server_body_timeout: float = Field(default=30, gt=0, le=86_400)
+    """How long a request's body may take."""
+    server_write_timeout: float = Field(default=30, gt=0, le=86_400)
+    """How long a client may take to read the next 64 KiB of a response."""
+
+
+def load_settings[S: BaseSettings](kind: type[S]) -> S:
     """Read the settings from the environment and, except in tests, from ``.env``.
 
     Raises:
@@ -416,7 +446,7 @@ def _is_quoted(kind: type[DatabaseSettings], name: str, value: str) -> bool:
     return name.lower() in kind.model_fields and bool(re.fullmatch(r"(?s)(['\"]).*\1", value))
 
 
-def _explain(kind: type[DatabaseSettings], error: ValidationError) -> str:
+def _explain(kind: type[BaseSettings], error: ValidationError) -> str:
     lines = ["The service cannot start, because settings are missing or wrong:"]
     for problem in error.errors(include_input=False, include_url=False, include_context=False):
         message = problem["msg"].removeprefix("Value error, ")

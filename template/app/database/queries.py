@@ -7,6 +7,8 @@ an ``IntegrityError``, answered with 409 or 422.
 from typing import Any
 from uuid import UUID
 
+from sqlalchemy import inspect
+from sqlalchemy.orm import Mapper
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
@@ -56,6 +58,7 @@ async def insert_row[T: TableBase](
     row = table(**values)
     session.add(row)
     await session.flush()
+    await _load_relations(session, row)
     return row
 
 
@@ -70,7 +73,16 @@ async def update_row[T: TableBase](
     row = await lock_row(session, table, key, precondition)
     row.sqlmodel_update(changes)
     await session.flush()
+    await _load_relations(session, row)
     return row
+
+
+async def _load_relations(session: AsyncSession, row: TableBase) -> None:
+    """Load the relations that a query loads with a row: a flush may have changed their keys."""
+    mapper: Mapper[Any] = inspect(type(row))
+    relations = [it.key for it in mapper.relationships if it.lazy == "selectin"]
+    if relations:
+        await session.refresh(row, relations)
 
 
 async def delete_row(

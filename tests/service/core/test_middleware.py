@@ -1,15 +1,23 @@
 """What surrounds every request."""
 
+import re
 from collections.abc import AsyncIterator
 
 import httpx2
 import pytest
-from fastapi import FastAPI, HTTPException, Response, WebSocket
-from fastapi.responses import StreamingResponse
+from fastapi import FastAPI, HTTPException, Request, Response, WebSocket
+from fastapi.openapi.docs import get_swagger_ui_html
+from fastapi.responses import HTMLResponse, StreamingResponse
+from starlette.routing import Mount, Route, Router
 from starlette.types import Message
 
 from app.core.errors import add_exception_handlers
 from app.core.middleware import BodyLimit, ErrorBoundary, SecurityHeaders
+from app.core.openapi import PUBLIC
+from app.main import create_app
+from app.settings import Settings
+from app.utils.sso.introspection import CurrentToken
+from template_tools.pytest_plugin import Bearer
 
 
 @pytest.fixture
@@ -131,3 +139,108 @@ async def test_a_websocket_passes_untouched(service: FastAPI) -> None:
         "websocket.send",
         "websocket.close",
     ]
+
+
+VIEWER = "<script src=https://unpkg.com/viewer></script>"
+
+
+def with_viewers(settings: Settings) -> FastAPI:
+    """Return the service with pages of a team's own, as it could add them in its hooks."""
+    app = create_app(settings)
+    other = FastAPI()
+    folder = Mount(
+        "/files",
+        Router([Route("/index.html", lambda _: HTMLResponse(VIEWER))]),
+    )
+
+    @app.get("/reference", include_in_schema=False, openapi_extra=PUBLIC)
+    async def reference() -> HTMLResponse:
+        return get_swagger_ui_html(openapi_url="/openapi.json", title="Reference")
+
+    @app.get("/listed", openapi_extra=PUBLIC, response_class=HTMLResponse)
+    async def listed() -> str:
+        return VIEWER
+
+    @app.get("/own", openapi_extra=PUBLIC)
+    async def own() -> HTMLResponse:
+        return HTMLResponse(VIEWER, headers={"Content-Security-Policy": "script-src 'self'"})
+
+    @app.get("/upload")
+    async def upload(_token: CurrentToken) -> HTMLResponse:
+        return HTMLResponse(VIEWER)
+
+    app.add_route("/plain", lambda _: HTMLResponse(VIEWER))
+    app.mount("/other", other)
+    app.router.routes.append(folder)
+    return app
+
+
+async def policy_of(app: FastAPI, path: str, root_path: str = "", **headers: str) -> str:
+    """Call as uvicorn does: a root path is a part of the path."""
+    transport = httpx2.ASGITransport(app, root_path=root_path)
+    async with (
+        app.router.lifespan_context(app),
+        httpx2.AsyncClient(transport=transport, base_url="http://test") as client,
+    ):
+        response = await client.get(root_path + path, headers=headers)
+        assert response.status_code == 200, path
+        return response.headers["content-security-policy"]
+
+
+PAGES = ["/docs", "/docs/oauth2-redirect", "/redoc", "/other/docs", "/other/redoc"]
+TEAMS_PAGES = ["/reference", "/listed", "/plain", "/files/index.html"]
+
+
+@pytest.mark.parametrize("root_path", ["", "/orders", "/docs", "/a/b"])
+@pytest.mark.parametrize("path", [*PAGES, *TEAMS_PAGES])
+async def test_a_page_may_load_its_viewer_wherever_it_is_served(
+    settings: Settings, path: str, root_path: str
+) -> None:
+    policy = await policy_of(with_viewers(settings), path, root_path)
+
+    host = "https:" if path in TEAMS_PAGES else "https://cdn.jsdelivr.net"
+    assert re.search(rf"script-src 'unsafe-inline' 'self' {host}[ ;]", policy)
+    assert "frame-ancestors 'none'" in policy
+
+
+@pytest.mark.parametrize("root_path", ["", "/docs"])
+@pytest.mark.parametrize("path", ["/livez", "/openapi.json"])
+async def test_what_is_no_page_may_load_nothing(
+    settings: Settings, path: str, root_path: str
+) -> None:
+    policy = await policy_of(create_app(settings), path, root_path)
+    assert policy == "default-src 'none'; frame-ancestors 'none'"
+
+
+async def test_what_needs_a_token_is_no_page(settings: Settings, bearer: Bearer) -> None:
+    """A browser cannot open it, and it may be a file that somebody else has uploaded."""
+    policy = await policy_of(with_viewers(settings), "/upload", **bearer())
+    assert policy == "default-src 'none'; frame-ancestors 'none'"
+
+
+async def test_a_page_may_have_a_policy_of_its_own(settings: Settings) -> None:
+    assert await policy_of(with_viewers(settings), "/own") == "script-src 'self'"
+
+
+async def test_a_service_may_have_its_docs_elsewhere(settings: Settings) -> None:
+    app = FastAPI(docs_url="/api/reference", redoc_url=None)
+    app.add_middleware(SecurityHeaders)
+    assert "script-src" in await policy_of(app, "/api/reference", "/orders")
+
+
+async def test_who_leaves_while_sending_is_not_an_error_of_the_service(
+    service: FastAPI, caplog: pytest.LogCaptureFixture
+) -> None:
+    @service.post("/raw")
+    async def raw(request: Request) -> int:
+        return len(await request.body())
+
+    async def receive() -> Message:
+        return {"type": "http.disconnect"}
+
+    async def send(message: Message) -> None:
+        raise AssertionError(message)
+
+    scope = {"type": "http", "method": "POST", "path": "/raw", "headers": [], "query_string": b""}
+    await service(scope, receive, send)
+    assert not caplog.records

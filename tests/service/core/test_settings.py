@@ -9,9 +9,16 @@ from pathlib import Path
 from pprint import pformat
 
 import pytest
+from pydantic_settings import BaseSettings
 
 from app.core.project import SSO_MODE
-from app.core.settings import CoreSettings, DatabaseSettings, MigrationSettings, load_settings
+from app.core.settings import (
+    CoreSettings,
+    DatabaseSettings,
+    MigrationSettings,
+    ServerSettings,
+    load_settings,
+)
 from app.settings import Settings
 from template_tools.configuration import PROJECT_ROOT
 
@@ -38,7 +45,7 @@ def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> pytest.Monke
     return monkeypatch
 
 
-def refusal(kind: type[DatabaseSettings] = Settings) -> str:
+def refusal(kind: type[BaseSettings] = Settings) -> str:
     """Return the message with which the settings are refused."""
     with pytest.raises(SystemExit) as caught:
         load_settings(kind)
@@ -235,7 +242,7 @@ def test_the_docs_can_be_served_in_production(environment: pytest.MonkeyPatch) -
     assert load_settings(Settings).serves_docs
 
 
-class EverySetting(Settings, MigrationSettings):
+class EverySetting(Settings, MigrationSettings, ServerSettings):
     """The settings of all processes."""
 
 
@@ -409,6 +416,31 @@ def test_an_origin_is_compared_as_browsers_write_it(
 ) -> None:
     environment.setenv("CORS_ORIGINS", value)
     assert load_settings(Settings).cors_origins == (expected,)
+
+
+@pytest.mark.parametrize(
+    ("text", "level"),
+    [
+        ("debug", 10),
+        ("INFO", 20),
+        ("Warning", 30),
+        ("warn", 30),
+        ("error", 40),
+        ("critical", 50),
+        ("20", 20),
+    ],
+)
+def test_a_log_level_is_written_as_other_programs_have_it(
+    environment: pytest.MonkeyPatch, text: str, level: int
+) -> None:
+    environment.setenv("LOG_LEVEL", text)
+    assert load_settings(ServerSettings).log_level == level
+
+
+@pytest.mark.parametrize("text", ["verbose", "-1", "1000", "info,debug"])
+def test_a_log_level_that_is_none_is_refused(environment: pytest.MonkeyPatch, text: str) -> None:
+    environment.setenv("LOG_LEVEL", text)
+    assert "LOG_LEVEL write debug, info, warning or error" in refusal(ServerSettings)
 
 
 def test_every_setting_stands_in_the_example() -> None:

@@ -1,0 +1,42 @@
+"""Runs the service: ``python -m app.server``, with the options and variables of uvicorn.
+
+It differs from ``uvicorn app.main:app`` in its defaults: connections are bounded, and the log has
+the time and no query strings.
+"""
+
+import sys
+from copy import copy
+from typing import Any
+
+from uvicorn.main import main as uvicorn_command
+
+from app.core.logs import logging_config
+from app.core.settings import ServerSettings, load_settings
+
+# Options, and variables such as UVICORN_PORT, have precedence.
+_DEFAULTS = {
+    "http": "app.core.http_protocol:BoundedProtocol",
+    "server_header": False,
+    "timeout_graceful_shutdown": 15,
+}
+
+
+def main() -> None:
+    """Serve until SIGINT or SIGTERM."""
+    log_level = load_settings(ServerSettings).log_level
+
+    def run(log_config: str | None, **options: Any) -> None:  # noqa: ANN401 - uvicorn's
+        assert uvicorn_command.callback is not None  # noqa: S101 - click's type
+        uvicorn_command.callback(log_config=log_config or logging_config(log_level), **options)
+
+    command = copy(uvicorn_command)
+    command.callback = run
+    command.main(
+        ["app.main:app", *sys.argv[1:]],
+        prog_name="python -m app.server",
+        default_map=_DEFAULTS,
+    )
+
+
+if __name__ == "__main__":
+    main()
