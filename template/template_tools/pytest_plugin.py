@@ -29,10 +29,9 @@ from sqlalchemy import URL, Connection, event, text
 from sqlalchemy.ext.asyncio import async_sessionmaker
 from sqlalchemy.orm import Session as OrmSession
 from sqlalchemy.orm import SessionTransaction
-from sqlmodel import Session
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from app.database.session import Database, open_database
+from app.database.session import Database, SingleUseSession, open_database
 from app.main import create_app
 from app.settings import Settings
 from app.utils.sso.resource_server.introspector import Introspector
@@ -120,7 +119,7 @@ async def application(settings: Settings) -> AsyncIterator[FastAPI]:
         yield app
 
 
-class _ReadOnlySession(Session):
+class _ReadOnlySession(SingleUseSession):
     """A session whose savepoint refuses writes, in a transaction that others write in."""
 
 
@@ -156,6 +155,7 @@ async def database(
                 async_sessionmaker,
                 connection,
                 class_=AsyncSession,
+                sync_session_class=SingleUseSession,
                 expire_on_commit=False,
                 join_transaction_mode="create_savepoint",
             )
