@@ -180,14 +180,15 @@ def _create_pooled_engine(settings: DatabaseSettings, url: URL) -> AsyncEngine:
 
 
 def _discard_if_in_transaction(
-    connection: DBAPIConnection | None, entry: ConnectionPoolEntry
+    _connection: DBAPIConnection | None, entry: ConnectionPoolEntry
 ) -> None:
     """Close a connection that is returned in the middle of a transaction.
 
     A COMMIT or ROLLBACK fails while another task runs a statement on the connection, and each later
     request that got this connection would fail too.
     """
-    if connection is not None and entry.driver_connection.is_in_transaction():
+    driver_connection = entry.driver_connection
+    if driver_connection is not None and driver_connection.is_in_transaction():
         entry.invalidate()
 
 

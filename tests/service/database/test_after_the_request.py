@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from traceback import format_exception
 
 import httpx2
 import pytest
@@ -67,7 +68,7 @@ async def failure(app: FastAPI, path: str) -> str:
         try:
             response = await client.get(path)
         except Exception as error:
-            return str(error)
+            return "".join(format_exception(error))
     assert response.status_code == 500
     return ""
 

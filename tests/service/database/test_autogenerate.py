@@ -58,6 +58,14 @@ def autogenerate(history: History, message: str) -> str:
     return done.stdout + done.stderr
 
 
+def use_models(history: History, code: str) -> None:
+    """Give the history's ``env.py`` tables of its own, beside the service's."""
+    (history.folder / "parcel.py").write_text(code, "utf-8")
+    environment = (PROJECT_ROOT / "migrations/env.py").read_text("utf-8")
+    imports = "import app.database.model\nimport parcel\n"
+    (history.folder / "env.py").write_text(imports + environment, "utf-8")
+
+
 async def test_a_type_is_made_once_extended_and_dropped(history: History) -> None:
     """Up, down and up again, for a new table, a new column and a new label."""
     history.write()
