@@ -83,9 +83,9 @@ class PostgresqlDefaults(PostgresqlImpl):
 
     def compare_server_default(
         self,
-        inspector_column: sa.Column[object],
+        inspector_column: sa.Column[object],  # noqa: ARG002 - Alembic's signature
         metadata_column: sa.Column[object],
-        rendered_metadata_default: str | None,
+        rendered_metadata_default: str | None,  # noqa: ARG002 - the same
         rendered_inspector_default: str | None,
     ) -> bool:
         """Return whether a column's default in the database is not that of the model.
@@ -192,8 +192,8 @@ def _refuse_required_columns(operations: Iterable[object]) -> None:
 def _new_schemas(connection: sa.Connection) -> list[str]:
     """Return the quoted names of the schemas that the models need and the database lacks."""
     tables = SQLModel.metadata.tables.values()
-    needed = {it.schema for it in (*tables, *_declared(tables)) if it.schema}
-    missing = needed - {*sa.inspect(connection).get_schema_names()}
+    needed = {table.schema for table in tables} | {enum.schema for enum in _declared(tables)}
+    missing = {name for name in needed if name} - {*sa.inspect(connection).get_schema_names()}
     return [connection.dialect.identifier_preparer.quote(name) for name in sorted(missing)]
 
 

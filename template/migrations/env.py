@@ -54,10 +54,12 @@ async def migrate(plan: Plan) -> None:
     try:
         async with engine.connect() as connection:
             migrator = Migrator(connection, settings, SQLModel.metadata)
+            sync = connection.sync_connection
+            assert sync is not None  # noqa: S101 - it is open
             configure(
-                connection.sync_connection,
+                sync,
                 fn=migrator.plan_once(plan),
-                include_name=only_ours(connection.sync_connection, context.script),
+                include_name=only_ours(sync, context.script),
                 on_version_apply=migrator.refuse_invalid_indexes,
             )
             # `alembic current` only reads, and need not wait for a process that migrates.

@@ -36,7 +36,7 @@ from app.main import create_app
 from app.settings import Settings
 from app.utils.sso.resource_server.introspector import Introspector
 from app.utils.sso.resource_server.provider_client import create_client
-from template_tools.databases import TestDatabases, open_test_databases
+from template_tools.databases import MigrationsFailed, TestDatabases, open_test_databases
 from template_tools.provider import RunningProvider, running_provider
 
 
@@ -61,8 +61,11 @@ def anyio_backend() -> str:
 @pytest.fixture(scope="session")
 async def databases() -> AsyncIterator[TestDatabases]:
     """Databases with the migrated schema, which are dropped after the tests."""
-    async with open_test_databases() as databases:
-        yield databases
+    try:
+        async with open_test_databases() as databases:
+            yield databases
+    except MigrationsFailed as error:
+        raise pytest.fail.Exception(str(error), pytrace=False) from None
 
 
 @pytest.fixture(scope="session")
