@@ -14,8 +14,8 @@ import app.database.model  # noqa: F401 - fills the metadata
 from app.core.errors import DatabaseUnavailable
 from app.core.settings import MigrationSettings, load_settings
 from app.database.session import create_engine
-from migrations.autogenerate import complete_revision, render_item
-from migrations.migrator import MigrationError, Migrator, Plan
+from migrations.autogenerate import complete_revision, only_ours, render_item
+from migrations.migrator import MigrationError, Migrator, Plan, plan_with_one_head, read_history
 
 
 def configure(connection: Connection | None, /, **options: Any) -> None:  # noqa: ANN401
@@ -32,6 +32,7 @@ def configure(connection: Connection | None, /, **options: Any) -> None:  # noqa
         target_metadata=SQLModel.metadata,
         compare_type=True,
         compare_server_default=True,
+        include_schemas=True,
         render_item=render_item,
         process_revision_directives=complete_revision,
         **options,
@@ -53,9 +54,12 @@ async def migrate(plan: Plan) -> None:
     try:
         async with engine.connect() as connection:
             migrator = Migrator(connection, settings, SQLModel.metadata)
+            sync = connection.sync_connection
+            assert sync is not None  # noqa: S101 - it is open
             configure(
-                connection.sync_connection,
+                sync,
                 fn=migrator.plan_once(plan),
+                include_name=only_ours(sync, context.script),
                 on_version_apply=migrator.refuse_invalid_indexes,
             )
             # `alembic current` only reads, and need not wait for a process that migrates.
@@ -79,13 +83,14 @@ if context.config.config_file_name is not None:
 # does not compare CHECK constraints anyway.
 warnings.filterwarnings("ignore", "Can't validate argument 'dialect_options'", SAWarning)
 
-if context.is_offline_mode():
-    configure(None)
-    run_migrations()
-else:
-    try:
+try:
+    read_history(context.script)
+    if context.is_offline_mode():
+        configure(None, fn=plan_with_one_head(plan))
+        run_migrations()
+    else:
         asyncio.run(migrate(plan))
-    except DatabaseUnavailable as error:
-        raise SystemExit(f"The database could not be reached: {error.reason}") from None
-    except MigrationError as error:
-        raise SystemExit(f"The migrations have stopped: {error}") from None
+except DatabaseUnavailable as error:
+    raise SystemExit(f"The database could not be reached: {error.reason}") from None
+except MigrationError as error:
+    raise SystemExit(f"The migrations have stopped: {error}") from None

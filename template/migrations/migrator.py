@@ -8,14 +8,19 @@ applied while an index is invalid.
 import asyncio
 import logging
 import time
+import warnings
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 
 from alembic.runtime.migration import MigrationContext, RevisionStep
+from alembic.script import Script, ScriptDirectory
+from alembic.util import CommandError
 from sqlalchemy import Connection, MetaData, event, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from app.core.project import DOCUMENTATION
 from app.core.settings import MigrationSettings
 
 # alembic.ini sends this logger's messages to stderr.
@@ -47,6 +52,15 @@ _INVALID_INDEXES = text("""
     ORDER BY 1
 """)
 
+# What to do about an error, by its code or class of codes.
+_ADVICE = {
+    "23502": "The table has rows without a value for the column: give the column a server_default,"
+    f" as {DOCUMENTATION}/add-a-field.md shows, or allow NULL. ",
+    "23": "Rows that exist do not fulfil the constraint: change them first. ",
+    "42501": "Migrate with a role that may do this: MIGRATION_DATABASE_URL. ",
+    "42804": "Say how to convert the values: postgresql_using=... in op.alter_column. ",
+}
+
 type Plan = Callable[[tuple[str, ...], MigrationContext], Iterable[RevisionStep]]
 
 
@@ -65,6 +79,7 @@ class Migrator:
         self._wait_timeout = settings.migration_wait_timeout
         self._metadata = metadata
         self._is_partly_committed = False
+        self._revision: Script | None = None
 
     async def take_lock(self) -> None:
         """Wait until no other process migrates the database, and keep others out from then on.
@@ -110,9 +125,10 @@ class Migrator:
             nonlocal steps
             if steps is None:
                 _refuse_unknown(heads, context)
-                steps = deque(plan(heads, context))
+                steps = deque(plan_with_one_head(plan)(heads, context))
             while steps:
                 self._is_partly_committed = False
+                self._revision = getattr(steps[0], "revision", None)  # A stamp has none.
                 yield steps[0]
                 # Alembic has committed a revision by the time that it asks for the next one.
                 steps.popleft()
@@ -126,8 +142,8 @@ class Migrator:
         included. MIGRATION_LOCK_TIMEOUT ends its wait, and lets them pass.
 
         Raises:
-            MigrationError: Retrying took longer than MIGRATION_WAIT_TIMEOUT, or a revision failed
-                after a part of it had been committed.
+            MigrationError: Retrying took longer than MIGRATION_WAIT_TIMEOUT, or the database
+                refused a statement.
         """
         event.listen(self._connection.sync_connection, "begin", self._on_begin)
         waited = 0.0
@@ -145,7 +161,7 @@ class Migrator:
                         + await self._connection.run_sync(_remedy, self._metadata)
                     ) from error
                 if getattr(error.orig, "sqlstate", None) not in _RETRIED:
-                    raise
+                    raise MigrationError(self._describe(error)) from error
                 if waited > self._wait_timeout:
                     raise MigrationError(
                         f"Gave up after waiting {waited:.0f} s for locks (MIGRATION_WAIT_TIMEOUT). "
@@ -156,6 +172,20 @@ class Migrator:
             waited += self._lock_timeout + pause
             logger.warning("Could not get a lock: rolled back, trying again in %.0f s.", pause)
             await asyncio.sleep(pause)
+
+    def _describe(self, error: DBAPIError) -> str:
+        """Say which revision failed, why, and what to do, without the values of rows."""
+        cause = error.orig.__cause__ if error.orig else None
+        message = str(cause.args[0]) if cause and cause.args else str(error.orig)
+        statement = " ".join((error.statement or "").split())
+        state: str = getattr(error.orig, "sqlstate", None) or ""
+        advice = next((_ADVICE[key] for key in (state, state[:2]) if key in _ADVICE), "")
+        if self._revision is None:
+            return f"{message}, in: {statement} {advice}"
+        return (
+            f"{Path(self._revision.path).name} was rolled back: {message}, in:\n\n"
+            f"  {statement}\n\n{advice}The revisions before it stay applied."
+        )
 
     def _on_begin(self, connection: Connection) -> None:
         if connection.get_execution_options().get("isolation_level") == "AUTOCOMMIT":
@@ -183,6 +213,43 @@ class Migrator:
             raise MigrationError(_mend(invalid))
 
 
+def read_history(scripts: ScriptDirectory) -> None:
+    """Read the revisions' files.
+
+    Raises:
+        MigrationError: Two have the same identifier, or one follows a revision that has no file.
+    """
+    try:
+        with warnings.catch_warnings(action="error"):
+            scripts.get_heads()
+    except (CommandError, UserWarning) as error:
+        raise MigrationError(
+            f"migrations/versions is not a history: {error}. A merge of two branches may have lost "
+            "a file, or brought one with the identifier of another: put it back, or change the "
+            "identifier (`revision`), and the `down_revision` of what follows."
+        ) from error
+
+
+def plan_with_one_head(plan: Plan) -> Plan:
+    """Say what to do where Alembic's plan fails because the history has several heads."""
+
+    def planned(heads: tuple[str, ...], context: MigrationContext) -> Iterable[RevisionStep]:
+        assert context.script is not None  # noqa: S101 - a command has its scripts
+        try:
+            return [*plan(heads, context)]
+        except CommandError as error:
+            ends = context.script.get_heads()
+            if len(ends) < 2:
+                raise
+            raise MigrationError(
+                f"The history has {len(ends)} heads, {' and '.join(sorted(ends))}: branches that "
+                "were merged have each added a revision. Join them with `uv run poe merge`, and "
+                "try again."
+            ) from error
+
+    return planned
+
+
 def _refuse_unknown(heads: tuple[str, ...], context: MigrationContext) -> None:
     assert context.script is not None  # noqa: S101 - a command has its scripts
     known = {script.revision for script in context.script.walk_revisions()}
@@ -190,7 +257,8 @@ def _refuse_unknown(heads: tuple[str, ...], context: MigrationContext) -> None:
         raise MigrationError(
             f"The database is at {', '.join(unknown)}, and migrations/versions has no such "
             "revision: a newer release or another branch has migrated it, or the file is gone. "
-            "Run `alembic downgrade` where the file is, or start this release without migrating."
+            "Run `alembic downgrade` where the file is, or start this release without migrating. "
+            "In development, `uv run poe db --fresh` begins with an empty database."
         )
 
 

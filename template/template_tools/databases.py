@@ -28,6 +28,10 @@ _PREFIX = "app_test_"
 _BUILD_LOCK = 0x746D706C
 
 
+class MigrationsFailed(Exception):
+    """The migrations have stopped; the message says why."""
+
+
 class TestDatabases:
     """The test databases of one process."""
 
@@ -147,5 +151,8 @@ def _alembic(url: URL) -> Iterator["Config"]:
     os.environ["DATABASE_URL"] = url.render_as_string(hide_password=False)
     try:
         yield config
+    except SystemExit as error:
+        # Within an event loop it would end the whole run, without the sentence.
+        raise MigrationsFailed(error.code) from None
     finally:
         os.environ["DATABASE_URL"] = before

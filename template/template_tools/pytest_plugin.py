@@ -39,11 +39,11 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.core.settings import MigrationSettings, load_settings
-from app.database.session import Database, open_database
+from app.database.session import Database, SingleUseSession, open_database
 from app.settings import Settings
 from app.utils.sso.resource_server.introspector import Introspector
 from app.utils.sso.resource_server.provider_client import create_client
-from template_tools.databases import TestDatabases, open_test_databases
+from template_tools.databases import MigrationsFailed, TestDatabases, open_test_databases
 from template_tools.provider import RunningProvider, running_provider
 
 _UNSET = {
@@ -180,8 +180,11 @@ def anyio_backend() -> str:
 @pytest.fixture(scope="session")
 async def databases() -> AsyncIterator[TestDatabases]:
     """Databases with the migrated schema, which are dropped after the tests."""
-    async with open_test_databases() as databases:
-        yield databases
+    try:
+        async with open_test_databases() as databases:
+            yield databases
+    except MigrationsFailed as error:
+        raise pytest.fail.Exception(str(error), pytrace=False) from None
 
 
 @pytest.fixture(scope="session")
@@ -259,7 +262,7 @@ async def application(settings: Settings) -> AsyncIterator[FastAPI]:
         yield app
 
 
-class _ReadOnlySession(Session):
+class _ReadOnlySession(SingleUseSession):
     """A session whose savepoint refuses writes, in a transaction that others write in."""
 
 
@@ -295,6 +298,7 @@ async def database(
                 async_sessionmaker,
                 connection,
                 class_=AsyncSession,
+                sync_session_class=SingleUseSession,
                 expire_on_commit=False,
                 join_transaction_mode="create_savepoint",
             )

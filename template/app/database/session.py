@@ -1,18 +1,21 @@
 """The connection to PostgreSQL: the engine of the process, and the session of each request."""
 
+import asyncio
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any
 
 import anyio
 from fastapi import Depends
-from sqlalchemy import URL, event, text
+from sqlalchemy import URL, Connection, Engine, event, text
 from sqlalchemy.engine.interfaces import DBAPIConnection, Dialect
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, IllegalStateChangeError, InvalidRequestError
 from sqlalchemy.ext.asyncio import AsyncEngine, async_sessionmaker, create_async_engine
+from sqlalchemy.orm import SessionTransaction
 from sqlalchemy.pool import ConnectionPoolEntry, NullPool
+from sqlmodel import Session
 from sqlmodel.ext.asyncio.session import AsyncSession
 from starlette.requests import HTTPConnection
 
@@ -47,7 +50,7 @@ class Database:
         """
         session = await self.replica.open_session() if self.replica else None
         try:
-            async with session or self.read_sessionmaker() as session:
+            async with _ending(session or self.read_sessionmaker()) as session:
                 yield session
                 # Rows that were added by mistake are flushed now, and the database refuses them.
                 await session.commit()
@@ -69,6 +72,65 @@ class Database:
 
 class WriteInReadSession(Exception):
     """A bug: a route that writes has taken ``ReadSession``."""
+
+
+class SessionEnded(InvalidRequestError):
+    """A bug: a session was used after the end of its request, or of its ``async with`` block."""
+
+
+class SingleUseSession(Session):
+    """A session that refuses to be used after its end.
+
+    SQLAlchemy would begin another transaction, which nobody commits, on a connection that nobody
+    returns to the pool.
+    """
+
+    has_ended = False
+
+    def get_bind(self, *arguments: Any, **options: Any) -> Engine | Connection:  # noqa: ANN401
+        """Return what the next statement runs on."""
+        self._refuse_after_end()
+        return super().get_bind(*arguments, **options)
+
+    def close(self) -> None:
+        """End the session for good."""
+        self.has_ended = True
+        super().close()
+
+    def _autobegin_t(self, begin: bool = False) -> SessionTransaction:
+        self._refuse_after_end()
+        return super()._autobegin_t(begin)
+
+    def _refuse_after_end(self) -> None:
+        if self.has_ended:
+            raise SessionEnded(
+                "This session has ended, as that of a request does when the route returns. What"
+                " runs later (a background task, the body of a streaming response) opens its own:"
+                " take `database: AppDatabase`, and then `async with"
+                " database.sessionmaker.begin() as session` to write, or `async with"
+                f" database.reading() as session` to read. See {DOCUMENTATION}/sessions.md"
+            )
+
+
+@asynccontextmanager
+async def _ending(session: AsyncSession) -> AsyncIterator[AsyncSession]:
+    """Close a session at the end, even if a task that was left behind is still using it."""
+
+    async def end() -> None:
+        try:
+            await session.close()
+        except IllegalStateChangeError:
+            # A statement is about to run. The session refuses the next one, and the connection
+            # cannot be used again.
+            while True:
+                await asyncio.sleep(0.01)
+                with suppress(IllegalStateChangeError):
+                    return await session.invalidate()
+
+    try:
+        yield session
+    finally:
+        await asyncio.shield(asyncio.create_task(end()))
 
 
 def create_engine(settings: DatabaseSettings, *, pooled: bool = True) -> AsyncEngine:
@@ -111,9 +173,23 @@ def _create_pooled_engine(settings: DatabaseSettings, url: URL) -> AsyncEngine:
             "server_settings": server_settings,
         },
     )
+    event.listen(engine.sync_engine, "checkin", _discard_if_in_transaction)
     if settings.database_pgbouncer:
         event.listen(engine.sync_engine, "connect", _warn_without_limits, once=True)
     return engine
+
+
+def _discard_if_in_transaction(
+    _connection: DBAPIConnection | None, entry: ConnectionPoolEntry
+) -> None:
+    """Close a connection that is returned in the middle of a transaction.
+
+    A COMMIT or ROLLBACK fails while another task runs a statement on the connection, and each later
+    request that got this connection would fail too.
+    """
+    driver_connection = entry.driver_connection
+    if driver_connection is not None and driver_connection.is_in_transaction():
+        entry.invalidate()
 
 
 def _warn_without_limits(connection: DBAPIConnection, _entry: ConnectionPoolEntry) -> None:
@@ -166,7 +242,12 @@ def _connect(
 
 def create_sessionmaker(engine: AsyncEngine) -> async_sessionmaker[AsyncSession]:
     """Return a factory of sessions whose rows stay readable after the commit."""
-    return async_sessionmaker(engine, class_=AsyncSession, expire_on_commit=False)
+    return async_sessionmaker(
+        engine,
+        class_=AsyncSession,
+        sync_session_class=SingleUseSession,
+        expire_on_commit=False,
+    )
 
 
 @asynccontextmanager
@@ -199,14 +280,23 @@ def _read_only(engine: AsyncEngine) -> AsyncEngine:
     return engine.execution_options(postgresql_readonly=True)
 
 
+async def get_database(connection: HTTPConnection) -> Database:
+    """Return the application's database, for sessions that outlive a request or live shorter."""
+    database: Database = connection.app.state.database
+    return database
+
+
+AppDatabase = Annotated[Database, Depends(get_database)]
+
+
 async def get_session(connection: HTTPConnection) -> AsyncGenerator[AsyncSession]:
     """Open the session of a request, in its one transaction.
 
     It commits when the route returns and rolls back when the route raises. Services flush and
     never commit, so that a request is carried out as a whole or not at all.
     """
-    database: Database = connection.app.state.database
-    async with database.sessionmaker.begin() as session:
+    database = await get_database(connection)
+    async with _ending(database.sessionmaker()) as session, session.begin():
         yield session
 
 
@@ -222,8 +312,7 @@ async def get_read_session(connection: HTTPConnection) -> AsyncGenerator[AsyncSe
     one, wrote takes ``DbSession``. Declare a ``ReadSession`` after the caller's token, because a
     session on a replica holds its connection from the start.
     """
-    database: Database = connection.app.state.database
-    async with database.reading() as session:
+    async with (await get_database(connection)).reading() as session:
         yield session
 
 

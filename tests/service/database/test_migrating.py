@@ -271,12 +271,110 @@ class TestUnknownRevisions:
         history.write(TABLE, column("number"))
         await run(command.upgrade, history.config, "head")
         (history.folder / "versions/2.py").unlink()
-        with pytest.raises(SystemExit, match="The database is at 2, and migrations/versions has"):
+        with pytest.raises(
+            SystemExit, match="The database is at 2, and migrations/versions has"
+        ) as caught:
             await run(migrate, history.config, "1")
+        assert "poe db --fresh" in str(caught.value)
 
         await run(command.stamp, history.config, "1", purge=True)
         await run(command.upgrade, history.config, "head")
         assert await value(history.url, VERSION) == "1"
+
+
+class TestBranches:
+    """What a merge of two branches leaves in the folder."""
+
+    @pytest.fixture
+    def branched(self, history: History) -> History:
+        history.write(TABLE, column("number"), column("size"))
+        third = history.folder / "versions/3.py"
+        third.write_text(third.read_text("utf-8").replace("= '2'", "= '1'"), "utf-8")
+        return history
+
+    @pytest.mark.parametrize(
+        "migrate",
+        [
+            lambda config: command.upgrade(config, "head"),
+            lambda config: command.upgrade(config, "head", sql=True),
+            lambda config: command.stamp(config, "head"),
+            lambda config: command.revision(config, "more", autogenerate=True),
+            command.check,
+        ],
+    )
+    async def test_two_heads_are_named_with_the_command_that_joins_them(
+        self, branched: History, migrate: Callable[[Config], None]
+    ) -> None:
+        await run(command.upgrade, branched.config, "2")
+        with pytest.raises(SystemExit, match=r"2 heads, 2 and 3.*`uv run poe merge`"):
+            await run(migrate, branched.config)
+        await run(command.merge, branched.config, "heads", message="Merge branches")
+        await run(command.upgrade, branched.config, "head")
+        await run(command.downgrade, branched.config, "base")
+
+    async def test_one_head_of_several_can_still_be_named(self, branched: History) -> None:
+        await run(command.upgrade, branched.config, "2")
+        await run(command.upgrade, branched.config, "heads")
+
+    @pytest.mark.parametrize(
+        ("before", "after", "said"),
+        [
+            ('revision = "3"', 'revision = "2"', "Revision 2 is present more than once"),
+            ("= '1'", "= 'lost'", "Revision lost referenced from lost -> 3"),
+        ],
+    )
+    async def test_a_folder_that_is_no_history_is_refused(
+        self, branched: History, before: str, after: str, said: str
+    ) -> None:
+        third = branched.folder / "versions/3.py"
+        third.write_text(third.read_text("utf-8").replace(before, after), "utf-8")
+        with pytest.raises(SystemExit, match=said):
+            await run(command.upgrade, branched.config, "head")
+
+
+class TestRefusedStatements:
+    @pytest.mark.parametrize(
+        ("statement", "said", "advice"),
+        [
+            (
+                "ALTER TABLE note ADD COLUMN x int NOT NULL",
+                "contains null values",
+                "server_default",
+            ),
+            ("ALTER TABLE note ALTER COLUMN no SET NOT NULL", "contains null", "server_default"),
+            ("ALTER TABLE note ADD UNIQUE (id)", "could not create unique index", "change them"),
+            ("ALTER TABLE note ADD CHECK (id > 1)", "is violated by some row", "change them"),
+            ("ALTER TABLE note ALTER id TYPE date", "cannot be cast", "postgresql_using"),
+            ("ALTER TABLE absent ADD x int", 'relation "absent" does not exist', ""),
+            ("CREATE TABLE note ()", 'relation "note" already exists', ""),
+            ("SELEC '100 %'", "syntax error", ""),
+        ],
+    )
+    async def test_one_sentence_says_which_revision_failed_and_why(
+        self, history: History, statement: str, said: str, advice: str
+    ) -> None:
+        """It was two hundred lines of traceback."""
+        rows = "SELECT 1 AS id, NULL AS no FROM generate_series(1, 2)"
+        table = f'op.execute("CREATE TABLE note AS {rows}")'
+        history.write((table, "pass"), (f'op.execute("{statement}")', "pass"))
+        code, stderr = await end_of(history.start("upgrade", "head"))
+        assert code == 1
+        assert "Traceback" not in stderr
+        assert "2.py was rolled back: " in stderr
+        assert said in stderr
+        assert statement in stderr
+        assert advice in stderr
+        assert len(stderr.splitlines()) < 12
+        assert await value(history.url, VERSION) == "1"
+
+    async def test_the_values_of_rows_are_not_repeated(self, history: History) -> None:
+        table = (
+            "op.execute(\"CREATE TABLE note AS SELECT 'secret' AS id FROM generate_series(1, 2)\")"
+        )
+        history.write((table, "pass"), ('op.execute("ALTER TABLE note ADD UNIQUE (id)")', "pass"))
+        _, stderr = await end_of(history.start("upgrade", "head"))
+        assert "could not create unique index" in stderr
+        assert "secret" not in stderr
 
 
 class TestInvalidIndexes:

@@ -1,0 +1,359 @@
+"""A session after its request has ended: in background tasks, streamed bodies, tasks of its own."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from traceback import format_exception
+
+import httpx2
+import pytest
+from fastapi import BackgroundTasks, FastAPI, Request, Response, WebSocket
+from fastapi.responses import EventSourceResponse, StreamingResponse
+from sqlalchemy import text
+from sqlalchemy.exc import SQLAlchemyError
+from sqlmodel import select
+from sqlmodel.ext.asyncio.session import AsyncSession
+from starlette.types import Message
+
+from app.core.errors import NotFound, add_exception_handlers
+from app.core.middleware import ErrorBoundary
+from app.database.session import (
+    AppDatabase,
+    Database,
+    DbSession,
+    ReadSession,
+    SessionEnded,
+    open_database,
+)
+from app.settings import Settings
+from tests.service.database.notes import Note
+
+pytestmark = pytest.mark.committed
+
+TITLES = select(Note.title)
+SLOW = text("SELECT pg_sleep(2)")
+
+
+@pytest.fixture
+async def small(database: Database, settings: Settings) -> AsyncIterator[Database]:
+    """The test's database with a single connection, which nobody may keep."""
+    changes = {
+        "database_url": database.engine.url,
+        "database_pool_size": 1,
+        "database_pool_timeout": 1,
+    }
+    async with open_database(settings.model_copy(update=changes)) as small:
+        yield small
+
+
+@pytest.fixture
+async def app(small: Database) -> FastAPI:
+    app = FastAPI()
+    add_exception_handlers(app)
+    app.add_middleware(ErrorBoundary)
+    app.state.database = small
+    return app
+
+
+@asynccontextmanager
+async def calling(app: FastAPI) -> AsyncIterator[httpx2.AsyncClient]:
+    transport = httpx2.ASGITransport(app)
+    async with httpx2.AsyncClient(transport=transport, base_url="http://test") as client:
+        yield client
+
+
+async def failure(app: FastAPI, path: str) -> str:
+    """Return the error of a request that must fail, whether or not it has a status already."""
+    async with calling(app) as client:
+        try:
+            response = await client.get(path)
+        except Exception as error:
+            return "".join(format_exception(error))
+    assert response.status_code == 500
+    return ""
+
+
+async def assert_nothing_leaked(database: Database) -> None:
+    """The only connection serves the next one, who finds no transaction on it."""
+    async with database.sessionmaker.begin() as session:
+        assert await session.scalar(text("SELECT count(*) FROM note")) is not None
+
+
+def _note() -> Note:
+    return Note(title="late")
+
+
+async def _add(session: AsyncSession) -> None:
+    session.add(_note())
+
+
+async def _stream(session: AsyncSession) -> None:
+    async for _ in await session.stream(TITLES):
+        pass
+
+
+USES: dict[str, Callable[[AsyncSession], Awaitable[object]]] = {
+    "exec": lambda session: session.exec(TITLES),
+    "scalar": lambda session: session.scalar(text("SELECT 1")),
+    "get": lambda session: session.get(Note, _note().id),
+    "connection": lambda session: session.connection(),
+    "begin_nested": lambda session: session.begin_nested().start(),
+    "begin": lambda session: session.begin().start(),
+    "merge": lambda session: session.merge(_note()),
+    "commit": lambda session: session.commit(),
+    "run_sync": lambda session: session.run_sync(lambda it: it.connection()),
+    "add": _add,
+    "stream": _stream,
+}
+
+
+@pytest.mark.parametrize("use", USES)
+@pytest.mark.parametrize("kind", ["write", "read"])
+async def test_a_background_task_that_uses_the_request_s_session_fails_loudly(
+    app: FastAPI, small: Database, use: str, kind: str
+) -> None:
+    """It was a 200 of which nothing was stored, and a connection that nobody returned."""
+
+    async def use_late(session: AsyncSession) -> None:
+        await USES[use](session)
+
+    @app.post("/write")
+    async def write(session: DbSession, tasks: BackgroundTasks) -> None:
+        await session.exec(TITLES)
+        tasks.add_task(use_late, session)
+
+    @app.post("/read")
+    async def read(session: ReadSession, tasks: BackgroundTasks) -> None:
+        await session.exec(TITLES)
+        tasks.add_task(use_late, session)
+
+    async with calling(app) as client:
+        with pytest.raises(SessionEnded, match="AppDatabase") as caught:
+            await client.post(f"/{kind}")
+    assert "database.sessionmaker.begin()" in str(caught.value)
+    await assert_nothing_leaked(small)
+
+
+async def test_what_the_request_has_loaded_stays_readable(app: FastAPI) -> None:
+    seen: list[str] = []
+
+    async def remember(note: Note) -> None:
+        seen.append(note.title)
+
+    @app.post("/")
+    async def write(session: DbSession, tasks: BackgroundTasks) -> None:
+        note = _note()
+        session.add(note)
+        await session.flush()
+        tasks.add_task(remember, note)
+
+    async with calling(app) as client:
+        assert (await client.post("/")).status_code == 200
+    assert seen == ["late"]
+
+
+async def test_a_background_task_writes_with_a_session_of_its_own(
+    app: FastAPI, small: Database
+) -> None:
+    async def count(database: Database) -> None:
+        async with database.sessionmaker.begin() as session:
+            session.add(Note(title="by the task"))
+
+    @app.post("/")
+    async def write(session: DbSession, database: AppDatabase, tasks: BackgroundTasks) -> None:
+        session.add(Note(title="by the route"))
+        tasks.add_task(count, database)
+
+    async with calling(app) as client:
+        assert (await client.post("/")).status_code == 200
+    async with small.reading() as session:
+        assert {*await session.exec(TITLES)} == {"by the route", "by the task"}
+
+
+class TestStreams:
+    """The body is read after the route has returned; each kind of body that FastAPI has."""
+
+    @pytest.fixture(autouse=True)
+    def routes(self, app: FastAPI) -> None:
+        async def titles(session: AsyncSession) -> AsyncIterator[str]:
+            # The generator of /events begins before the route's session has ended.
+            await asyncio.sleep(0.1)
+            for title in await session.exec(TITLES):
+                yield title
+
+        @app.get("/response")
+        async def respond(session: ReadSession) -> StreamingResponse:
+            return StreamingResponse(titles(session))
+
+        @app.get("/raw", response_class=StreamingResponse)
+        async def raw(session: DbSession) -> AsyncIterator[str]:
+            async for title in titles(session):
+                yield title
+
+        @app.get("/lines")
+        async def lines(session: DbSession) -> AsyncIterator[str]:
+            async for title in titles(session):
+                yield title
+
+        @app.get("/events", response_class=EventSourceResponse)
+        async def events(session: DbSession) -> AsyncIterator[str]:
+            async for title in titles(session):
+                yield title
+
+        @app.get("/cursor")
+        async def cursor(session: ReadSession) -> StreamingResponse:
+            return StreamingResponse(await session.stream_scalars(TITLES))
+
+        @app.get("/own")
+        async def own(database: AppDatabase) -> StreamingResponse:
+            async def body() -> AsyncIterator[str]:
+                async with database.reading() as session:
+                    async for title in await session.stream_scalars(TITLES):
+                        yield title
+
+            return StreamingResponse(body())
+
+    @pytest.mark.parametrize("path", ["response", "raw", "lines", "events"])
+    async def test_one_that_reads_with_the_request_s_session_fails_and_keeps_no_connection(
+        self, app: FastAPI, small: Database, caplog: pytest.LogCaptureFixture, path: str
+    ) -> None:
+        """The pool was empty after as many requests as it has connections."""
+        for _ in range(3):
+            caplog.clear()
+            assert "This session has ended" in await failure(app, f"/{path}") + caplog.text
+        await assert_nothing_leaked(small)
+
+    async def test_a_cursor_ends_with_its_session(self, app: FastAPI, small: Database) -> None:
+        async with small.sessionmaker.begin() as session:
+            session.add_all([Note(title=str(number)) for number in range(200)])
+        for _ in range(3):
+            assert "outside of a transaction" in await failure(app, "/cursor")
+        await assert_nothing_leaked(small)
+
+    async def test_one_that_opens_a_session_of_its_own_is_complete(
+        self, app: FastAPI, small: Database
+    ) -> None:
+        async with small.sessionmaker.begin() as session:
+            session.add_all([Note(title="first"), Note(title="last")])
+        async with calling(app) as client:
+            for _ in range(3):
+                assert (await client.get("/own")).text == "firstlast"
+        await assert_nothing_leaked(small)
+
+
+async def test_a_task_that_outlives_the_request_fails(app: FastAPI, small: Database) -> None:
+    started: list[asyncio.Task[object]] = []
+
+    @app.get("/")
+    async def read(session: DbSession) -> None:
+        async def later() -> None:
+            await asyncio.sleep(0.05)
+            await session.exec(TITLES)
+
+        started.append(asyncio.create_task(later()))
+
+    async with calling(app) as client:
+        assert (await client.get("/")).status_code == 200
+    with pytest.raises(SessionEnded):
+        await started.pop()
+    await assert_nothing_leaked(small)
+
+
+@pytest.mark.parametrize("fails", [False, True])
+async def test_a_task_that_is_in_the_middle_of_a_statement_spoils_no_connection(
+    app: FastAPI, small: Database, fails: bool
+) -> None:
+    """The COMMIT fails, and each later request that got the connection would have failed too."""
+    started: list[asyncio.Task[object]] = []
+
+    @app.get("/")
+    async def read(session: DbSession) -> None:
+        await session.exec(TITLES)
+        started.append(asyncio.create_task(session.scalar(SLOW)))
+        await asyncio.sleep(0.3)
+        if fails:
+            raise NotFound
+
+    for _ in range(2):
+        async with calling(app) as client:
+            assert (await client.get("/")).status_code == 500
+        with pytest.raises(SQLAlchemyError):
+            await started.pop()
+        await assert_nothing_leaked(small)
+
+
+async def test_concurrent_use_within_a_request_fails_and_keeps_no_connection(
+    app: FastAPI, small: Database
+) -> None:
+    @app.get("/")
+    async def gather(session: DbSession) -> None:
+        await asyncio.gather(*(session.exec(TITLES) for _ in range(3)))
+
+    async with calling(app) as client:
+        for _ in range(3):
+            assert (await client.get("/")).status_code == 500
+    await assert_nothing_leaked(small)
+
+
+async def test_an_exception_handler_that_uses_it_fails_and_keeps_no_connection(
+    app: FastAPI, small: Database, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def record(request: Request, _error: Exception) -> Response:
+        await request.state.session.exec(TITLES)
+        return Response()
+
+    app.add_exception_handler(LookupError, record)
+
+    @app.get("/")
+    async def fail(request: Request, session: DbSession) -> None:
+        request.state.session = session
+        raise LookupError
+
+    async with calling(app) as client:
+        assert (await client.get("/")).status_code == 500
+    assert "AppDatabase" in caplog.text
+    await assert_nothing_leaked(small)
+
+
+async def test_a_web_socket_may_open_a_session_for_each_message(
+    app: FastAPI, small: Database
+) -> None:
+    """That of the whole connection would hold a transaction open for as long."""
+
+    @app.websocket("/")
+    async def store(socket: WebSocket, database: AppDatabase) -> None:
+        await socket.accept()
+        async for title in socket.iter_text():
+            async with database.sessionmaker.begin() as session:
+                session.add(Note(title=title))
+            await assert_nothing_leaked(database)
+
+    said: list[Message] = [
+        {"type": "websocket.connect"},
+        {"type": "websocket.receive", "text": "first"},
+        {"type": "websocket.receive", "text": "last"},
+        {"type": "websocket.disconnect", "code": 1000},
+    ]
+
+    async def receive() -> Message:
+        return said.pop(0)
+
+    async def send(_message: Message) -> None:
+        pass
+
+    scope = {"type": "websocket", "path": "/", "headers": [], "query_string": b""}
+    await app(scope | {"subprotocols": []}, receive, send)
+    async with small.reading() as session:
+        assert [*await session.exec(TITLES)] == ["first", "last"]
+
+
+async def test_a_session_of_one_s_own_ends_with_its_block(small: Database) -> None:
+    async with small.sessionmaker.begin() as session:
+        pass
+    with pytest.raises(SessionEnded):
+        await session.exec(TITLES)
+    async with small.reading() as session:
+        pass
+    with pytest.raises(SessionEnded):
+        await session.exec(TITLES)
+    await assert_nothing_leaked(small)
