@@ -222,11 +222,11 @@ class TestItsSize:
 
     @pytest.fixture
     def active(self, settings: Settings) -> Token:
-        return TokenValidator(settings, time).read(TokenData(active=True), None, time.time())
+        return TokenValidator(settings, time).read({"active": True}, None, time.time())
 
     @pytest.fixture
     def inactive(self, settings: Settings) -> Token:
-        return TokenValidator(settings, time).read(TokenData(active=False), None, time.time())
+        return TokenValidator(settings, time).read({"active": False}, None, time.time())
 
     def test_garbage_cannot_push_out_a_good_token(
         self, cache: TokenCache, active: Token, inactive: Token
