@@ -18,6 +18,7 @@ from app.utils.sso.authorization import require_roles
 from app.utils.sso.introspection import CurrentToken, introspect_token
 from app.utils.sso.introspection_schema import TokenData
 from app.utils.sso.resource_server.introspector import Introspector
+from app.utils.sso.resource_server.provider_errors import ProviderError
 from template_tools.configuration import PROJECT_ROOT
 from template_tools.processes import free_port
 from tests.service.provider import Faults, RunningProvider
@@ -73,6 +74,30 @@ async def test_the_service_is_not_healthy_where_the_provider_refuses_it(
 
     assert response.status_code == expected_status
     assert response.json()["identity_provider"] == provider_is
+
+
+@pytest.mark.parametrize("status", [401, 403, 404, 429])
+async def test_a_provider_that_refuses_a_service_that_has_worked_takes_no_replica_out(
+    application: FastAPI,
+    settings: Settings,
+    client: httpx2.AsyncClient,
+    provider: RunningProvider,
+    provider_client: httpx2.AsyncClient,
+    status: int,
+) -> None:
+    """A caller may have driven the provider to it, and no other replica would fare better."""
+    introspecting = settings.model_copy(update={"sso_mode": "introspect"})
+    introspector = Introspector(provider_client, introspecting)
+    application.state.introspector = introspector
+    await introspector.look_up(provider.mint())
+    provider.faults = Faults(status=status)
+    with pytest.raises(ProviderError):
+        await introspector.look_up(provider.mint())
+
+    response = await client.get("/health")
+
+    expected = "unavailable" if status == 429 else "misconfigured"
+    assert (response.status_code, response.json()["identity_provider"]) == (200, expected)
 
 
 @pytest.mark.parametrize("path", ["/docs", "/redoc", "/openapi.json"])

@@ -275,7 +275,9 @@ async def _answer_validation_error(request: Request, error: Exception) -> Respon
     ]
     detail = "The request is invalid."
     if len(found) > _MAX_ERRORS:
-        detail = f"The request is invalid; these are the first {_MAX_ERRORS} of {len(found)} errors."
+        detail = (
+            f"The request is invalid; these are the first {_MAX_ERRORS} of {len(found)} errors."
+        )
     if not _is_json(request) and any(problem["loc"] == ("body",) for problem in found):
         detail = "Send the body as JSON, with the header Content-Type: application/json."
     return Unprocessable(detail, errors=errors).response()

@@ -1,16 +1,18 @@
 """The contract fails where a route breaks it, and its message names the route."""
 
-from collections.abc import AsyncGenerator, Awaitable, Callable
-from typing import Annotated
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
+from typing import Annotated, Any
 
 import pytest
-from fastapi import Depends, FastAPI
+from fastapi import APIRouter, Depends, FastAPI
+from fastapi.routing import APIRoute
 from sqlalchemy import Column, Integer, UniqueConstraint
 from sqlmodel import SQLModel
 from sqlmodel.ext.asyncio.session import AsyncSession
-from starlette.requests import HTTPConnection
+from starlette.requests import HTTPConnection, Request
+from starlette.responses import Response
 
-from app.core.errors import BadRequest, NotFound
+from app.core.errors import BadRequest, NotFound, Problem
 from app.database.session import Database
 from app.main import create_app
 from app.settings import Settings
@@ -50,22 +52,28 @@ async def test_each_forgotten_route_is_named_with_what_to_do(app: FastAPI) -> No
     assert "openapi_extra=PUBLIC" in said
 
 
-def refuse() -> None:
-    """Refuse whoever it is."""
-    raise BadRequest
+def early_route(problem: type[Problem]) -> type[APIRoute]:
+    """Return a kind of route that refuses whoever it is, before it looks at a token."""
 
+    async def refuse(_request: Request) -> Response:
+        raise problem
 
-def disclose() -> None:
-    """Say that there is no such thing, to whoever asks."""
-    raise NotFound
+    class EarlyRoute(APIRoute):
+        def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+            return refuse
+
+    return EarlyRoute
 
 
 async def test_what_is_refused_before_the_token_is_named(app: FastAPI, bearer: Bearer) -> None:
-    @app.get("/early", dependencies=[Depends(refuse)])
+    router = APIRouter(route_class=early_route(BadRequest))
+
+    @router.get("/early")
     async def early(_writer: Writer) -> None: ...
 
+    app.include_router(router)
     failing: list[Callable[[], Awaitable[None]]] = [
-        lambda: test_access.test_a_caller_without_a_good_token_is_told_to_get_one(app, {}),
+        lambda: test_access.test_a_caller_without_a_good_token_is_told_to_get_one(app, {}, "plain"),
         lambda: test_access.test_a_caller_without_the_scope_is_refused(app, bearer),
     ]
     for test in failing:
@@ -75,9 +83,12 @@ async def test_what_is_refused_before_the_token_is_named(app: FastAPI, bearer: B
 async def test_an_outage_that_is_blamed_on_the_caller_is_named(
     app: FastAPI, bearer: Bearer, provider: RunningProvider
 ) -> None:
-    @app.get("/early", dependencies=[Depends(disclose)])
+    router = APIRouter(route_class=early_route(NotFound))
+
+    @router.get("/early")
     async def early(_token: CurrentToken) -> None: ...
 
+    app.include_router(router)
     said = await message(
         lambda: test_access.test_an_outage_of_the_provider_is_never_blamed_on_the_caller(
             app, bearer, provider
