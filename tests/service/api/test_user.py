@@ -137,8 +137,9 @@ class TestMe:
         session: AsyncSession,
         settings: Settings,
     ) -> None:
-        former = {"issuer": settings.sso_issuer, "subject": "former"}
-        session.add(User(username="alice", email="former@example.com", **former))
+        former = User(username="alice", email="former@example.com")
+        former.issuer, former.subject = settings.sso_issuer, "former"
+        session.add(former)
         await session.commit()
 
         response = await client.get(
@@ -155,8 +156,9 @@ class TestMe:
         settings: Settings,
     ) -> None:
         session.add(User(username="alice", email="other@example.com"))
-        known = {"issuer": settings.sso_issuer, "subject": "a-1"}
-        session.add(User(username="alice-before", email="alice@example.com", **known))
+        known = User(username="alice-before", email="alice@example.com")
+        known.issuer, known.subject = settings.sso_issuer, "a-1"
+        session.add(known)
         await session.commit()
 
         response = await client.get("/api/v1/user/me", headers=bearer(username="alice", sub="a-1"))

@@ -46,8 +46,11 @@ class TestRoles:
 
     @pytest.mark.parametrize(
         "value",
-        [False, None, 0, 1, 0.5, "", "false", "true", "no", [], ["admin"], {}, {"a": False}, {"a": ""}]
-        + [{"a": None}, {"a": "acme", "b": False}, {"a": {"b": "acme"}}, {"a": ["acme"]}],
+        [
+            *(False, None, 0, 1, 0.5, "", "false", "true", "no", [], ["admin"], {}),
+            *({"a": False}, {"a": None}, {"a": ""}, {"a": {"b": "acme"}}, {"a": ["acme"]}),
+            {"a": "acme", "b": False},
+        ],
         ids=str,
     )
     @pytest.mark.parametrize("claim", ["roles", "realm_access.roles", "https://a.example/roles"])

@@ -11,7 +11,6 @@ import pytest
 
 from app.settings import Settings
 from app.utils.sso.errors import TokenInvalid
-from app.utils.sso.introspection_schema import TokenData
 from app.utils.sso.resource_server.introspector import Introspector, Timeouts
 from app.utils.sso.resource_server.provider_errors import ProviderError
 from app.utils.sso.resource_server.token_cache import TokenCache, cache_key

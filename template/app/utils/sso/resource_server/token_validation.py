@@ -96,7 +96,7 @@ class Token:
 
 
 class TokenValidator:
-    """Decides whether a token is valid for this service, by the same rules in every ``SSO_MODE``."""
+    """Decides whether a token is valid for this service: by the same rules in every mode."""
 
     def __init__(self, settings: CoreSettings, clock: Clock) -> None:
         self._settings = settings
@@ -194,7 +194,7 @@ class TokenValidator:
         data: TokenData,
         members: Mapping[str, object],
         jwt: Jwt | None,
-        is_complete: bool,  # noqa: FBT001 - private
+        is_complete: bool,
     ) -> Fault | None:
         header_type = None if jwt is None else _lower(jwt.header.get("typ"))
         if jwt is not None and self._needs_type and header_type not in _RFC_9068_TYPES:

@@ -155,8 +155,9 @@ class TestProvisioning:
         settings: Settings,
         claims: dict[str, object],
     ) -> None:
-        known = {"issuer": settings.sso_issuer, "subject": "somebody"}
-        session.add(User(username="alice", email="alice@example.com", **known))
+        alice = User(username="alice", email="alice@example.com")
+        alice.issuer, alice.subject = settings.sso_issuer, "somebody"
+        session.add(alice)
         await session.commit()
 
         response = await client.get(PATH, headers=bearer(**claims))
