@@ -396,7 +396,7 @@ def _touch_shared_files(clone: Path) -> None:
     # Released to the team four steps ago: it must not reach projects any more.
     edit(template / "app/health.py", "logger = ", "# Not for projects that exist.\nlogger = ")
     # Seeds never do.
-    for seed in ("README.md.jinja", "app/hooks.py", "app/settings.py.jinja", "tests/conftest.py"):
+    for seed in ("README.md.jinja", "app/hooks.py", "app/settings.py", "tests/conftest.py"):
         text = (template / seed).read_text("utf-8")
         (template / seed).write_text(f"{text}\n# Not for projects that exist.\n", "utf-8")
 

@@ -125,9 +125,8 @@ def test_what_is_not_set_is_as_it_is_documented(environment: pytest.MonkeyPatch)
     environment.delenv("SSO_MODE")
     settings = load_settings(CoreSettings)
     assert settings.sso_mode == SSO_MODE
-    # A new project whose tokens are signed expects the type of RFC 9068.
-    chosen = load_settings(Settings).sso_jwt_type
-    assert chosen == ("any" if SSO_MODE == "introspect" else "at+jwt")
+    # New projects have a stricter default, in their own settings.
+    assert load_settings(Settings).sso_jwt_type == "at+jwt"
     assert settings.client_auth_method == "client_secret_basic"
     assert settings.sso_introspection_response == "json"
     assert settings.sso_jwt_type == "any"

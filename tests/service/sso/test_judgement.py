@@ -259,7 +259,7 @@ class TestTheKindOfAToken:
                 response = await get(caller, self.mint(provider, claims, typ))
                 assert response.status_code == 401, typ
 
-    @pytest.mark.parametrize("mode", MODES)
+    @pytest.mark.parametrize("mode", ["jwt", "both"])
     @pytest.mark.parametrize("name", [*ACCESS, *OTHER])
     async def test_the_strict_type_accepts_what_says_it_and_nothing_else(
         self, settings: Settings, serve: Serve, provider: RunningProvider, name: str, mode: str

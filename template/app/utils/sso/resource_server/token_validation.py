@@ -197,7 +197,8 @@ class TokenValidator:
         is_complete: bool,
     ) -> Fault | None:
         header_type = None if jwt is None else _lower(jwt.header.get("typ"))
-        if jwt is not None and self._needs_type and header_type not in _RFC_9068_TYPES:
+        is_named = self._needs_type and header_type in _RFC_9068_TYPES
+        if self._is_signed and self._needs_type and not is_named:
             return _FAULT_TYPE
         # What either says counts: some providers repeat the claims of an ID token in the response
         # for a refresh token, whose token_type may be Bearer and whose typ Refresh.
@@ -208,11 +209,7 @@ class TokenValidator:
         is_from_login = "nonce" in claims
         is_outcome = data.client_id is None and not claims.isdisjoint(_CLAIMS_WITH_CLIENT)
         # With the type at+jwt, the provider has said what it is.
-        is_clear = (
-            not claims.isdisjoint(_SCOPE_CLAIMS)
-            or not is_complete
-            or (jwt is not None and self._needs_type)
-        )
+        is_clear = is_named or not is_complete or not claims.isdisjoint(_SCOPE_CLAIMS)
         if (
             not names <= _ACCESS_TOKEN_TYPES
             or not claims.isdisjoint(_FOREIGN_CLAIMS)

@@ -8,44 +8,19 @@ ask for a role.
 from typing import Annotated
 from uuid import UUID
 
-#: if local_passwords == "yes"
-from fastapi import APIRouter, Query, Request, Response, Security, status
-
-from app.api.dependencies import OptionalUser, find_current_user, get_current_user
-from app.api.v1.user import service
-from app.api.v1.user.schema import (
-    Me,
-    PasswordChange,
-    PasswordReset,
-    UserCreate,
-    UserQuery,
-    UserRead,
-    UserUpdate,
-)
-#: else
 from fastapi import APIRouter, Query, Response, Security, status
 
 from app.api.dependencies import OptionalUser
 from app.api.v1.user import service
 from app.api.v1.user.schema import Me, UserCreate, UserQuery, UserRead, UserUpdate
-#: endif
 from app.core.etag import IfMatch, OptionalIfMatch, set_etag, set_location
 from app.core.pagination import Page
-#: if local_passwords == "yes"
-from app.database.session import Database, DbSession, ReadSession
-from app.settings import CurrentSettings
-from app.utils.sso.authorization import require_roles
-#: else
 from app.database.session import DbSession, ReadSession
-#: endif
 from app.utils.sso.introspection import CurrentToken, introspect_token
 from app.utils.sso.introspection_schema import TokenData
 
 UserReader = Annotated[TokenData, Security(introspect_token, scopes=["user:read"])]
 UserWriter = Annotated[TokenData, Security(introspect_token, scopes=["user:write"])]
-#: if local_passwords == "yes"
-UserAdmin = Annotated[TokenData, Security(require_roles("admin"), scopes=["user:write"])]
-#: endif
 
 router = APIRouter()
 
@@ -62,24 +37,6 @@ async def read_me(token: CurrentToken, user: OptionalUser) -> Me:
     )
 
 
-#: if local_passwords == "yes"
-@router.put("/me/password", status_code=status.HTTP_204_NO_CONTENT)
-async def change_password(
-    token: CurrentToken,
-    data: PasswordChange,
-    settings: CurrentSettings,
-    session: DbSession,
-    request: Request,
-) -> None:
-    """Change the caller's own password, which requires the old one."""
-    database: Database = request.app.state.database
-    async with database.sessionmaker.begin() as reading:
-        found = await find_current_user(token, reading, settings)
-        user = await get_current_user(token, found, settings)
-    await service.change_password(session, user, data)
-
-
-#: endif
 @router.get("/")
 async def list_users(
     _reader: UserReader, query: Annotated[UserQuery, Query()], session: ReadSession
@@ -129,17 +86,3 @@ async def delete_user(
 ) -> None:
     """Delete a user; with If-Match, only in that state."""
     await service.delete_user(session, user_id, if_match)
-
-#: if local_passwords == "yes"
-
-@router.put("/{user_id:uuid}/password", status_code=status.HTTP_204_NO_CONTENT)
-async def reset_password(
-    _admin: UserAdmin,
-    user_id: UUID,
-    data: PasswordReset,
-    if_match: OptionalIfMatch,
-    session: DbSession,
-) -> None:
-    """Set or remove a user's password, which requires the role of an administrator."""
-    await service.reset_password(session, user_id, data, if_match)
-#: endif

@@ -8,21 +8,14 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
-#: if sso_mode == "introspect"
-from app.core.settings import CoreSettings
-#: else
 from app.core.settings import CoreSettings, JwtType
-#: endif
 
 
 class Settings(CoreSettings):
     """All settings of this service."""
 
-    #: if sso_mode != "introspect"
-    # With any, an ID token that is made for SSO_AUDIENCE may be taken for an access token.
     sso_jwt_type: JwtType = "at+jwt"
-    """The `typ` that a JWT must have; any where the provider's access tokens have none."""
-    #: endif
+    """The `typ` that a verified JWT must have; any where the provider's access tokens have none."""
     provision_users: bool = False
     """Whether to create a user from the token at a caller's first request."""
 

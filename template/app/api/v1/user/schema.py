@@ -4,9 +4,6 @@ from datetime import datetime
 from uuid import UUID
 
 from app.core.pagination import PageQuery
-#: if local_passwords == "yes"
-from app.core.passwords import Password
-#: endif
 from app.core.schema import Email, RequestSchema, ResponseSchema, ShortText, omittable
 
 
@@ -26,21 +23,6 @@ class UserUpdate(RequestSchema):
     full_name: ShortText | None = omittable()
 
 
-#: if local_passwords == "yes"
-class PasswordChange(RequestSchema):
-    """The body with which users change their own password."""
-
-    old_password: Password
-    password: Password
-
-
-class PasswordReset(RequestSchema):
-    """The body with which an administrator sets a user's password; null removes it."""
-
-    password: Password | None
-
-
-#: endif
 class UserQuery(PageQuery):
     """The filters of a list of users."""
 
