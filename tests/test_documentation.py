@@ -271,14 +271,21 @@ def strings(node: ast.AST) -> set[str]:
 def values_given(code: ast.Module, name: str) -> set[str]:
     """Return the strings given to a metric's attribute, or to what is called like it.
 
-    That is a key of a dictionary, a variable, or a parameter of a function of the same module.
+    That is a key of a dictionary, a variable, a parameter of a function of the same module, or a
+    field of a class of it.
     """
     given: set[str] = set()
+    fields = {
+        node.name: [ast.unparse(it.target) for it in node.body if isinstance(it, ast.AnnAssign)]
+        for node in ast.walk(code)
+        if isinstance(node, ast.ClassDef)
+    }
     positions = {
         node.name: [it.arg for it in node.args.args].index(name)
         for node in ast.walk(code)
         if isinstance(node, ast.FunctionDef) and name in [it.arg for it in node.args.args]
     }
+    positions |= {kind: names.index(name) for kind, names in fields.items() if name in names}
     for node in ast.walk(code):
         match node:
             case ast.Dict(keys=[ast.Constant(value=key)], values=[value]) if key == name:

@@ -8,12 +8,14 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
-from app.core.settings import CoreSettings
+from app.core.settings import CoreSettings, JwtType
 
 
 class Settings(CoreSettings):
     """All settings of this service."""
 
+    sso_jwt_type: JwtType = "at+jwt"
+    """The `typ` that a verified JWT must have; any where the provider's access tokens have none."""
     provision_users: bool = False
     """Whether to create a user from the token at a caller's first request."""
 

@@ -9,6 +9,7 @@ What it does differently, and why it is here (measured with 3.4.1):
 - The reply to introspection has ``active``, ``scope``, ``exp`` and ``client_id``; ``username``
   where a user stands behind the token; and ``aud``, always a list, where the token was asked for
   with ``resource`` (RFC 8707). There is no ``sub``, ``iss``, ``iat``, ``token_type`` or ``jti``.
+- Its response has no ``sub``, so SSO_SUBJECT_CLAIM=username is what tells users apart.
 - ``resource`` must be an absolute URI with a host, so SSO_AUDIENCE has to be one.
 - A wrong client secret is answered with 403, an empty body and ``text/html``. So is a missing one.
 - Any client may introspect any token, and only the client that a token was issued to may revoke it;
@@ -59,6 +60,7 @@ class _Running(RunningIdentityProvider):
         return {
             "SSO_ISSUER": self.issuer,
             "SSO_AUDIENCE": _AUDIENCE,
+            "SSO_SUBJECT_CLAIM": "username",
             "CLIENT_ID": client_id,
             "CLIENT_SECRET": client_secret,
         }

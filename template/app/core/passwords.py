@@ -2,16 +2,29 @@
 
 import unicodedata
 from typing import Annotated, Any
+from uuid import UUID
 
 from anyio import CapacityLimiter, to_thread
+from cachetools import TTLCache
 from passlib.context import CryptContext
 from pydantic import AfterValidator, Field, SecretStr
 from pydantic_core import PydanticCustomError, PydanticKnownError
+
+from app.core.errors import Forbidden, Problem
 
 # The library's defaults, 64 MiB and three passes, are the second recommendation of RFC 9106 §4.
 _context = CryptContext(schemes=["argon2"], argon2__type="ID")
 # A hash takes that memory for a tenth of a second, so callers cannot start any number at once.
 _limiter = CapacityLimiter(4)
+_TRIES, _TRIES_SECONDS = 5, 900
+_tries = TTLCache[UUID, int](10_000, _TRIES_SECONDS)
+
+
+class TooManyTries(Problem):
+    """The password of a user was tried too often."""
+
+    status = 429
+    retry_after = _TRIES_SECONDS
 
 
 _MIN_LENGTH = 12
@@ -55,6 +68,25 @@ async def verify_password(password: SecretStr, hashed: str | None) -> bool:
     return bool(
         await to_thread.run_sync(_context.verify, _text(password), hashed, limiter=_limiter)
     )
+
+
+async def check_password(user_id: UUID, password: SecretStr, hashed: str | None) -> None:
+    """Return if the password is the one of a user who is known by their token.
+
+    Whoever has stolen the token has ``_TRIES`` in each process, and then waits.
+
+    Raises:
+        Forbidden: It is another one, or the user has none.
+        TooManyTries: There were too many others lately.
+    """
+    # Counted before it is checked: of many tries at once, no more are allowed.
+    tries = _tries.get(user_id, 0)
+    if tries >= _TRIES:
+        raise TooManyTries("The old password was wrong too often; try again later.")
+    _tries[user_id] = tries + 1
+    if not await verify_password(password, hashed):
+        raise Forbidden("The old password is wrong, or there is none.")
+    _tries.pop(user_id, None)
 
 
 async def with_hash(members: dict[str, Any]) -> dict[str, Any]:

@@ -168,6 +168,7 @@ type ClientAuthMethod = Literal[
     "private_key_jwt",
     "tls_client_auth",
 ]
+type JwtType = Literal["any", "at+jwt"]
 _SECRET_METHODS = {"client_secret_basic", "client_secret_basic_raw", "client_secret_post"}
 _KEY_METHODS = {"private_key_jwt", "tls_client_auth"}
 # What a client of the introspection endpoint needs, and for which methods.
@@ -319,12 +320,12 @@ class CoreSettings(DatabaseSettings):
     """Whether the provider must sign its response (RFC 9701)."""
     sso_jwks_url: EndpointUrl | None = None
     """The provider's keys, if its metadata names no jwks_uri."""
-    sso_jwt_type: Literal["any", "at+jwt"] = "any"
+    sso_jwt_type: JwtType = "any"
     """The `typ` that a JWT must have; at+jwt is that of access tokens (RFC 9068)."""
     sso_require_issuer: bool = False
     """Reject an introspection response without an issuer."""
     sso_subject_claim: str = Field(default="sub", min_length=1)
-    """The claim that becomes token_data.subject."""
+    """The claim that tells users apart: token_data.subject, and their rows."""
     sso_roles_claim: str = Field(default="roles", min_length=1)
     """The claim that becomes token_data.roles, such as realm_access.roles."""
     token_cache_seconds: float = Field(default=60, ge=0, le=3600)
@@ -390,6 +391,18 @@ class CoreSettings(DatabaseSettings):
             url: str | None = getattr(self, name)
             if self.environment == "production" and url and not url.startswith("https://"):
                 raise ValueError(f"{name.upper()} must be an https:// URL in production")
+        return self
+
+    @model_validator(mode="after")
+    def _id_tokens_are_told_apart(self) -> Self:
+        is_client = self.sso_audience in {self.client_id, self.docs_client_id}
+        takes_any = self.sso_mode == "jwt" and self.sso_jwt_type == "any"
+        if self.environment == "production" and takes_any and is_client:
+            raise ValueError(
+                "SSO_AUDIENCE must not be a client's name in production with SSO_MODE=jwt and "
+                "SSO_JWT_TYPE=any: the ID tokens of that client would be accepted. Set "
+                "SSO_JWT_TYPE=at+jwt if the provider's access tokens say so, or another audience"
+            )
         return self
 
     @model_validator(mode="after")

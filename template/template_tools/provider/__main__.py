@@ -7,7 +7,7 @@ from pathlib import Path
 import httpx2
 from pydantic import BaseModel, ValidationError
 
-from template_tools.configuration import PROJECT_ROOT
+from template_tools.configuration import PROJECT_ROOT, configured
 from template_tools.provider.config import ProviderError
 from template_tools.provider.serve import serve_until_stopped
 
@@ -58,6 +58,7 @@ def _parser() -> argparse.ArgumentParser:
     token = commands.add_parser("token", help="print a bearer token of the running provider")
     token.add_argument("--username", default="dev", help="the user (default: dev)")
     token.add_argument("--scope", help="the scopes, separated by spaces")
+    token.add_argument("--role", action="append", help="a role of the user; may be repeated")
     token.add_argument("--audience", action="append", help="the audience; may be repeated")
     token.add_argument("--jwt", action="store_true", help="a signed JWT instead of an opaque one")
     token.add_argument("--expires-in", type=int, default=3600, help="seconds (default: 3600)")
@@ -67,6 +68,9 @@ def _parser() -> argparse.ArgumentParser:
 
 def _mint(options: argparse.Namespace) -> str:
     wanted = {"username": options.username, "expires_in": options.expires_in}
+    if options.role:
+        # The service takes a name with dots for a name first, and for a path if there is none.
+        wanted[configured("SSO_ROLES_CLAIM") or "roles"] = options.role
     if options.scope is not None:
         wanted["scope"] = options.scope
     if options.audience:

@@ -46,6 +46,14 @@ async def test_a_caller_whom_the_service_does_not_know_is_not_the_current_user(
     assert (await caller.get("/email", headers=bearer(username="alice"))).status_code == 403
 
 
+async def test_a_caller_without_the_claim_that_tells_users_apart_is_refused_with_its_name(
+    caller: httpx2.AsyncClient, bearer: Bearer
+) -> None:
+    response = await caller.get("/email", headers=bearer(username="alice", sub=None))
+    assert response.status_code == 403
+    assert "no claim sub" in response.json()["detail"]
+
+
 async def test_a_caller_whom_the_service_knows_is_the_current_user(
     caller: httpx2.AsyncClient, bearer: Bearer
 ) -> None:

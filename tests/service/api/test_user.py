@@ -131,9 +131,15 @@ class TestMe:
         assert response.json()["user"]["email"] == "alice@example.com"
 
     async def test_a_username_that_passed_to_somebody_else_does_not_find_its_former_owner(
-        self, client: httpx2.AsyncClient, bearer: Bearer, session: AsyncSession
+        self,
+        client: httpx2.AsyncClient,
+        bearer: Bearer,
+        session: AsyncSession,
+        settings: Settings,
     ) -> None:
-        session.add(User(username="alice", email="former@example.com", subject="former"))
+        former = User(username="alice", email="former@example.com")
+        former.issuer, former.subject = settings.sso_issuer, "former"
+        session.add(former)
         await session.commit()
 
         response = await client.get(
@@ -143,10 +149,16 @@ class TestMe:
         assert response.json()["user"] is None
 
     async def test_the_subject_decides_where_the_username_leads_to_another_row(
-        self, client: httpx2.AsyncClient, bearer: Bearer, session: AsyncSession
+        self,
+        client: httpx2.AsyncClient,
+        bearer: Bearer,
+        session: AsyncSession,
+        settings: Settings,
     ) -> None:
         session.add(User(username="alice", email="other@example.com"))
-        session.add(User(username="alice-before", email="alice@example.com", subject="a-1"))
+        known = User(username="alice-before", email="alice@example.com")
+        known.issuer, known.subject = settings.sso_issuer, "a-1"
+        session.add(known)
         await session.commit()
 
         response = await client.get("/api/v1/user/me", headers=bearer(username="alice", sub="a-1"))
@@ -167,9 +179,10 @@ class TestMe:
         subject: str | None,
         username: str | None,
     ) -> None:
-        if settings.sso_mode != "introspect":
-            pytest.skip("a JWT has a subject, or is refused")
-        session.add(User(username="alice", email="alice@example.com", subject=subject))
+        issuer = settings.sso_issuer if subject else None
+        session.add(
+            User(username="alice", email="alice@example.com", issuer=issuer, subject=subject)
+        )
         await session.commit()
 
         response = await client.get("/api/v1/user/me", headers=bearer(username=username, sub=None))
@@ -189,7 +202,8 @@ class TestProvisioning:
     async def test_the_first_request_makes_the_caller_s_row_and_the_next_finds_it(
         self, client: httpx2.AsyncClient, bearer: Bearer
     ) -> None:
-        headers = bearer(username="alice", sub="a-1", email="Alice@example.com", name="Alice L.")
+        claims = {"email": "Alice@example.com", "email_verified": True, "name": "Alice L."}
+        headers = bearer(username="alice", sub="a-1", **claims)
 
         first = await client.get("/api/v1/user/me", headers=headers)
         second = await client.get("/api/v1/user/me", headers=headers)
@@ -214,7 +228,8 @@ class TestProvisioning:
         settings: Settings,
     ) -> None:
         application.state.settings = settings.model_copy(update={"provision_users": False})
-        headers = bearer(username="alice", sub="a-1", email="alice@example.com")
+        claims = {"email": "alice@example.com", "email_verified": True}
+        headers = bearer(username="alice", sub="a-1", **claims)
 
         response = await client.get("/api/v1/user/me", headers=headers)
 
@@ -225,7 +240,8 @@ class TestProvisioning:
     async def test_of_concurrent_first_requests_one_makes_it_and_none_fails(
         self, client: httpx2.AsyncClient, bearer: Bearer, session: AsyncSession
     ) -> None:
-        headers = bearer(username="alice", sub="a-1", email="alice@example.com")
+        claims = {"email": "alice@example.com", "email_verified": True}
+        headers = bearer(username="alice", sub="a-1", **claims)
 
         responses = await asyncio.gather(
             *(client.get("/api/v1/user/me", headers=headers) for _ in range(20))
@@ -239,7 +255,7 @@ class TestProvisioning:
     async def test_a_name_that_cannot_be_stored_turns_nobody_away(
         self, client: httpx2.AsyncClient, bearer: Bearer, name: object
     ) -> None:
-        headers = bearer(username="bob", email="bob@example.com", name=name)
+        headers = bearer(username="bob", email="bob@example.com", email_verified=True, name=name)
         user = (await client.get("/api/v1/user/me", headers=headers)).json()["user"]
         assert (user["username"], user["full_name"]) == ("bob", None)
 
@@ -247,7 +263,7 @@ class TestProvisioning:
         self, client: httpx2.AsyncClient, bearer: Bearer
     ) -> None:
         claims = {"sub": "b-1", "preferred_username": "bob", "email": "bob@example.com"}
-        headers = bearer(username=None, **claims)
+        headers = bearer(username=None, email_verified=True, **claims)
         user = (await client.get("/api/v1/user/me", headers=headers)).json()["user"]
         assert user["username"] == "bob"
 
@@ -255,26 +271,34 @@ class TestProvisioning:
         "claims",
         [
             {"username": "alice", "email": "bob@example.com"},
-            {"username": "bob", "email": "alice@example.com"},
-            {"username": "bob"},
-            {"username": "bob", "email": "no address"},
-            {"username": "bob", "email": "bob@example.com", "email_verified": False},
-            {"username": None, "sub": "b-1", "email": "bob@example.com"},
-            {"username": "b" * 300, "email": "bob@example.com"},
+            {"email": "alice@example.com"},
+            {},
+            {"email": "no address"},
+            {"email": "bob@example.com", "sub": None},
+            {"email": "bob@example.com", "sub": "b" * 256},
+            {"email": "bob@example.com", "username": None},
+            {"email": "bob@example.com", "username": "b" * 300},
+            *(
+                {"email": "bob@example.com", "email_verified": verified}
+                for verified in (False, None, "false", "true", "", 0, 1, [], ["true"], {}, {"a": 1})
+            ),
         ],
-        ids=str,
+        ids=lambda claims: str(claims)[:60],
     )
     async def test_a_caller_who_cannot_be_told_from_others_gets_none(
         self,
         client: httpx2.AsyncClient,
         bearer: Bearer,
         session: AsyncSession,
+        settings: Settings,
         claims: dict[str, object],
     ) -> None:
-        session.add(User.model_validate(ALICE | {"subject": "somebody"}))
+        known = {"issuer": settings.sso_issuer, "subject": "somebody"}
+        session.add(User.model_validate(ALICE | known))
         await session.commit()
 
-        response = await client.get("/api/v1/user/me", headers=bearer(**claims))
+        usual: dict[str, object] = {"username": "bob", "email_verified": True}
+        response = await client.get("/api/v1/user/me", headers=bearer(**usual | claims))
 
         assert response.status_code == 200
         assert response.json()["user"] is None

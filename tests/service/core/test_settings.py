@@ -110,10 +110,35 @@ def test_where_nobody_is_asked_no_client_is_needed(environment: pytest.MonkeyPat
     assert load_settings(CoreSettings).client_id == ""
 
 
+@pytest.mark.parametrize("client", ["CLIENT_ID", "DOCS_CLIENT_ID"])
+@pytest.mark.parametrize("jwt_type", ["any", ""])
+def test_where_id_tokens_would_be_accepted_production_does_not_start(
+    environment: pytest.MonkeyPatch, client: str, jwt_type: str
+) -> None:
+    """The audience of an ID token is its client, and nothing else may tell it apart."""
+    for name, value in {"SSO_MODE": "jwt", client: "orders", "SSO_AUDIENCE": "orders"}.items():
+        environment.setenv(name, value)
+    environment.setenv("SSO_JWT_TYPE", jwt_type)
+    assert "SSO_AUDIENCE must not be a client's name" in refusal(CoreSettings)
+
+    for name, value in [
+        ("ENVIRONMENT", "development"),
+        ("SSO_MODE", "both"),
+        ("SSO_MODE", "introspect"),
+        ("SSO_JWT_TYPE", "at+jwt"),
+        ("SSO_AUDIENCE", "https://api.example.com"),
+    ]:
+        with environment.context() as changed:
+            changed.setenv(name, value)
+            load_settings(CoreSettings)
+
+
 def test_what_is_not_set_is_as_it_is_documented(environment: pytest.MonkeyPatch) -> None:
     environment.delenv("SSO_MODE")
     settings = load_settings(CoreSettings)
     assert settings.sso_mode == SSO_MODE
+    # New projects have a stricter default, in their own settings.
+    assert load_settings(Settings).sso_jwt_type == "at+jwt"
     assert settings.client_auth_method == "client_secret_basic"
     assert settings.sso_introspection_response == "json"
     assert settings.sso_jwt_type == "any"

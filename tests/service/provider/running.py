@@ -9,6 +9,7 @@ from pydantic import JsonValue
 
 from template_tools import provider
 from template_tools.provider import serve
+from template_tools.provider.keys import Claims
 from tests.service.provider.clients import ProviderConfig
 from tests.service.provider.keys import Algorithm, Forgery, SigningKeys
 from tests.service.provider.signed_responses import SignedResponses
@@ -50,6 +51,10 @@ class RunningProvider(provider.RunningProvider):
     ) -> str:
         """Return a JWT of exactly these claims, not validated; see `SigningKeys.sign_bytes`."""
         return self._extended.tokens.key.sign(claims, typ=typ, algorithm=algorithm, **headers)
+
+    def issue(self, claims: Claims, typ: str | None = "at+jwt") -> str:
+        """Issue a JWT of exactly these claims, which introspection repeats."""
+        return self._extended.tokens.issue(claims, typ).value
 
     def rotate_keys(self, *, keep_old: bool = False) -> None:
         """Replace the signing keys; the JWKS has the old ones no longer, unless `keep_old`."""

@@ -1,5 +1,6 @@
 """Tokens of any algorithm and type."""
 
+import time
 from collections.abc import Callable
 
 from template_tools.provider import tokens
@@ -33,6 +34,12 @@ class TokenStore(tokens.TokenStore):
         if isinstance(request, TokenRequest):
             self._types[token.value] = request.token_type
         return token
+
+    def issue(self, claims: Claims, typ: str | None) -> Token:
+        """Issue a JWT of exactly these claims, which introspection repeats."""
+        value = self.key.sign(claims, typ=typ)
+        self._tokens[value] = Token(value, claims, time.time() + 3600)
+        return self._tokens[value]
 
     def describe(self, value: str) -> Claims:
         """Return the introspection response for a token (RFC 7662 §2.2)."""

@@ -155,8 +155,8 @@ def protected_app() -> FastAPI:
 
 @pytest.fixture(scope="session")
 def settings(settings: Settings) -> Settings:
-    """The settings of a service that introspects, whatever this one does."""
-    return settings.model_copy(update={"sso_mode": "introspect"})
+    """The settings of a service that introspects any token, whatever this one does."""
+    return settings.model_copy(update={"sso_mode": "introspect", "sso_jwt_type": "any"})
 
 
 @pytest.fixture

@@ -13,14 +13,27 @@ from tests.service.sso.conftest import Serve
 
 
 class TestRoles:
-    @pytest.mark.parametrize("roles", [["admin"], ["user", "owner"], "user admin", {"admin": {}}])
+    @pytest.mark.parametrize(
+        "roles",
+        [
+            ["admin"],
+            ["user", "owner"],
+            "user admin",
+            " admin  user ",
+            {"admin": True},
+            {"admin": False, "owner": True},
+            # Zitadel names the organisations that grant it.
+            {"admin": {"252353453": "acme.zitadel.cloud"}},
+        ],
+        ids=str,
+    )
     async def test_one_of_them_is_enough(
         self, caller: httpx2.AsyncClient, provider: RunningProvider, roles: object
     ) -> None:
         assert (await get(caller, provider.mint(roles=roles), "/admins")).status_code == 200
 
     @pytest.mark.parametrize(
-        "roles", [None, [], ["user"], "administrator", ["Admin"], 7, [["admin"]]]
+        "roles", [None, [], ["user"], "administrator", ["Admin"], 7, [["admin"]], ["admin user"]]
     )
     async def test_none_of_them_is_a_403(
         self, caller: httpx2.AsyncClient, provider: RunningProvider, log: Log, roles: object
@@ -30,6 +43,41 @@ class TestRoles:
         challenge = 'Bearer realm="api", error="insufficient_scope"'
         assert response.headers["www-authenticate"] == challenge
         assert log.levels() == ["INFO"]
+
+    @pytest.mark.parametrize(
+        "value",
+        [
+            *(False, None, 0, 1, 0.5, "", "false", "true", "no", [], ["admin"], {}),
+            *({"a": False}, {"a": None}, {"a": ""}, {"a": {"b": "acme"}}, {"a": ["acme"]}),
+            {"a": "acme", "b": False},
+        ],
+        ids=str,
+    )
+    @pytest.mark.parametrize("claim", ["roles", "realm_access.roles", "https://a.example/roles"])
+    async def test_a_member_of_an_object_counts_only_if_it_is_true(
+        self,
+        settings: Settings,
+        serve: Serve,
+        provider: RunningProvider,
+        value: object,
+        claim: str,
+    ) -> None:
+        granted: object = {"admin": value}
+        names = [claim] if ":" in claim else claim.split(".")
+        for name in reversed(names):
+            granted = {name: granted}
+        assert isinstance(granted, dict)
+        async with serve(settings.model_copy(update={"sso_roles_claim": claim})) as caller:
+            assert (await get(caller, provider.mint(**granted), "/admins")).status_code == 403
+            assert (await get(caller, provider.mint(**granted), "/who")).json()["roles"] == []
+
+    @pytest.mark.parametrize(
+        "entry", [{"admin": True}, {"name": "admin"}, {"role": "admin"}, ["admin"]], ids=str
+    )
+    async def test_a_list_of_anything_but_names_has_none(
+        self, caller: httpx2.AsyncClient, provider: RunningProvider, entry: object
+    ) -> None:
+        assert (await get(caller, provider.mint(roles=[entry]), "/admins")).status_code == 403
 
     async def test_a_path_leads_to_them(
         self, settings: Settings, serve: Serve, provider: RunningProvider
@@ -109,20 +157,21 @@ class TestTheSubject:
         ("claims", "subject"),
         [
             ({"sub": "a-1", "username": "alice", "client_id": "c"}, "a-1"),
-            ({"sub": None, "username": "alice", "client_id": "c"}, "alice"),
-            ({"sub": None, "username": None, "client_id": "c"}, "c"),
-            ({"sub": None, "username": None, "client_id": None}, None),
+            ({"sub": 7, "username": "alice", "client_id": "c"}, "7"),
+            ({"sub": "", "username": "alice", "client_id": "c"}, None),
+            ({"sub": None, "username": "alice", "client_id": "c"}, None),
+            ({"sub": None, "username": None, "client_id": "c"}, None),
         ],
         ids=str,
     )
-    async def test_it_is_the_first_that_the_provider_names(
+    async def test_no_other_claim_takes_its_place(
         self,
         caller: httpx2.AsyncClient,
         provider: RunningProvider,
         claims: dict[str, object],
         subject: str | None,
     ) -> None:
-        """A token of client_credentials has no user; some providers then leave ``sub`` out."""
+        """Who registers a client or a username chooses its name: it may be somebody's subject."""
         provider.faults = Faults.model_validate({"override_claims": claims})
         assert (await get(caller, provider.mint(), "/who")).json()["subject"] == subject
 
@@ -132,8 +181,12 @@ class TestTheSubject:
             ("employee", "e-7"),
             ("person.id", "p-7"),
             ("username", "alice"),
-            ("absent", "a-1"),
-            ("empty", "a-1"),
+            ("number", "7"),
+            ("absent", None),
+            ("empty", None),
+            ("fraction", None),
+            ("truth", None),
+            ("person", None),
         ],
     )
     async def test_the_settings_may_choose_the_claim(
@@ -142,10 +195,11 @@ class TestTheSubject:
         serve: Serve,
         provider: RunningProvider,
         claim: str,
-        subject: str,
+        subject: str | None,
     ) -> None:
+        other = {"empty": "", "number": 7, "fraction": 7.0, "truth": True}
         token = provider.mint(
-            sub="a-1", username="alice", employee="e-7", person={"id": "p-7"}, empty=""
+            sub="a-1", username="alice", employee="e-7", person={"id": "p-7"}, **other
         )
         chosen = settings.model_copy(update={"sso_subject_claim": claim})
         async with serve(chosen) as caller:

@@ -12,6 +12,7 @@ from app.utils.sso.errors import ScopeInsufficient
 from app.utils.sso.introspection_schema import ClaimNames, TokenData
 from template_tools.pytest_plugin import Bearer
 from tests.service.provider import Faults, RunningProvider
+from tests.service.sso.assertions import get
 from tests.service.sso.conftest import Network, Open
 
 
@@ -89,6 +90,19 @@ class TestAGoodToken:
     ) -> None:
         provider.faults = Faults.model_validate({"override_claims": claims})
         assert (await caller.get("/writers", headers=bearer())).status_code == 200
+
+    async def test_scopes_are_separated_by_spaces_and_by_nothing_else(
+        self, caller: httpx2.AsyncClient, provider: RunningProvider
+    ) -> None:
+        """RFC 6749 §3.3. Whoever may choose a part of a scope must not end up with another."""
+        separators = [chr(code) for code in range(1, 0x3001) if chr(code).isspace() and code != 32]
+        assert {"\t", "\x1f", "\x85", "\xa0", "\u2028", "\u3000"} <= {*separators}
+        for separator in [*separators, ",", "\u200b", "\ufeff", "+", ";"]:
+            scope = f"x{separator}report:write{separator}y"
+            for written in ({"scope": scope}, {"scope": [scope]}, {"scope": None, "scp": scope}):
+                provider.faults = Faults.model_validate({"override_claims": written})
+                answer = await get(caller, provider.mint(), "/writers")
+                assert answer.status_code == 403, (separator, written)
 
     async def test_an_empty_scope_is_none_whatever_stands_beside_it(
         self, caller: httpx2.AsyncClient, provider: RunningProvider, bearer: Bearer

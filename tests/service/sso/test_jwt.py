@@ -319,8 +319,7 @@ class TestTheClaims:
             {"iss": None},
             {"iss": "https://other.example.com"},
             {"iss": ["a"]},
-            {"sub": None},
-            {"sub": 7},
+            {"sub": ["a"]},
             {"aud": None},
             {"aud": "another"},
             {"aud": ["another"]},
@@ -334,10 +333,8 @@ class TestTheClaims:
             {"exp": 10**400},
             {"exp": -1},
             {"exp": [32_503_680_000]},
-            {"iat": None},
             {"iat": "0"},
             {"iat": False},
-            {"iat": -1},
             {"iat": 32_503_680_000},
             {"nbf": 32_503_680_000},
             {"nbf": "0"},
@@ -365,6 +362,9 @@ class TestTheClaims:
             {"exp": 32_503_680_000},
             {"exp": 32_503_680_000.5},
             {"iat": 0},
+            {"iat": None},
+            {"sub": None},
+            {"sub": 7},
             {"active": False},
             {"scope": ["a", "b"]},
             {"client_id": None, "jti": None},
@@ -421,8 +421,8 @@ class TestTheClaims:
     async def test_a_refusal_is_logged(
         self, caller: httpx2.AsyncClient, provider: RunningProvider, log: Log
     ) -> None:
-        assert_refused(await get(caller, provider.sign(claims(provider, sub=None))))
-        assert log.lines() == [("INFO", "A JWT was refused: The token has no sub.")]
+        assert_refused(await get(caller, provider.sign(claims(provider, exp=None))))
+        assert log.lines() == [("WARNING", "A signed token without exp was refused")]
 
     async def test_a_missing_scope_is_a_403(
         self, caller: httpx2.AsyncClient, provider: RunningProvider
@@ -854,13 +854,16 @@ class TestBoth:
         assert (await get(caller, provider.mint(format="jwt"))).status_code == 200
         assert provider.introspection_calls == 1
 
-    async def test_the_nonce_of_a_login_is_no_reason_to_refuse(
+    async def test_the_nonce_of_a_login_is_no_reason_to_refuse_where_the_response_has_a_scope(
         self, caller: httpx2.AsyncClient, provider: RunningProvider
     ) -> None:
-        """Some providers repeat it in access tokens; here the provider tells them apart."""
+        """authentik repeats it in access tokens, and says their scope only in the response."""
         token = provider.mint(format="jwt", nonce="n-0S6_WzA2Mj", scope=None)
         assert "scope" not in jwt.decode(token, options={"verify_signature": False})
+        provider.faults = Faults(override_claims={"scope": "openid"})
         assert (await get(caller, token)).status_code == 200
+        provider.faults = Faults()
+        assert_refused(await get(caller, provider.mint(format="jwt", nonce="n", scope=None)))
 
     async def test_a_revoked_token_is_refused(
         self, caller: httpx2.AsyncClient, provider: RunningProvider

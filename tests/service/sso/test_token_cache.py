@@ -11,7 +11,6 @@ import pytest
 
 from app.settings import Settings
 from app.utils.sso.errors import TokenInvalid
-from app.utils.sso.introspection_schema import TokenData
 from app.utils.sso.resource_server.introspector import Introspector, Timeouts
 from app.utils.sso.resource_server.provider_errors import ProviderError
 from app.utils.sso.resource_server.token_cache import TokenCache, cache_key
@@ -222,11 +221,11 @@ class TestItsSize:
 
     @pytest.fixture
     def active(self, settings: Settings) -> Token:
-        return TokenValidator(settings, time).read(TokenData(active=True), None, time.time())
+        return TokenValidator(settings, time).read({"active": True}, None, time.time())
 
     @pytest.fixture
     def inactive(self, settings: Settings) -> Token:
-        return TokenValidator(settings, time).read(TokenData(active=False), None, time.time())
+        return TokenValidator(settings, time).read({"active": False}, None, time.time())
 
     def test_garbage_cannot_push_out_a_good_token(
         self, cache: TokenCache, active: Token, inactive: Token

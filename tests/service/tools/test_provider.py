@@ -1126,7 +1126,10 @@ class TestSafety:
 
 class TestOwnProcess:
     def test_it_serves_the_token_command_until_it_is_terminated(
-        self, processes: Processes, capsys: pytest.CaptureFixture[str]
+        self,
+        processes: Processes,
+        capsys: pytest.CaptureFixture[str],
+        monkeypatch: pytest.MonkeyPatch,
     ) -> None:
         process, state_file = processes["terminated"]
         wait_until_ready(process)
@@ -1137,6 +1140,13 @@ class TestOwnProcess:
         printed = capsys.readouterr().out.strip()
         claims = jwt.decode(printed, options={"verify_signature": False})
         assert (claims["username"], claims["aud"]) == ("ada", "api")
+        assert "roles" not in claims
+        for variable, claim in (("", "roles"), ("realm_access.roles", "realm_access.roles")):
+            monkeypatch.setenv("SSO_ROLES_CLAIM", variable)
+            assert main([*token, "--jwt", "--role", "admin", "--role", "owner"]) == 0
+            printed = capsys.readouterr().out.strip()
+            claims = jwt.decode(printed, options={"verify_signature": False})
+            assert claims[claim] == ["admin", "owner"]
         assert main([*token, "--expires-in", "99999999999"]) == 1
         assert "expires_in" in capsys.readouterr().err
         process.terminate()

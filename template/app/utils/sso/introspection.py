@@ -105,14 +105,14 @@ def _client(connection: HTTPConnection) -> str | None:
 
 def _bearer_token(connection: HTTPConnection, required: list[str]) -> str:
     headers = connection.headers.getlist("authorization")
-    if len(headers) > 1 or (headers and not headers[0].strip()):
+    if len(headers) > 1 or (headers and not headers[0].strip(" \t")):
         logger.info("A request with several Authorization headers, or an empty one, was refused")
         raise TokenRequestInvalid("Send exactly one non-empty Authorization header.")
-    scheme, _, token = (headers[0] if headers else "").strip().partition(" ")
+    scheme, _, token = (headers[0] if headers else "").strip(" \t").partition(" ")
     if scheme.lower() != "bearer":
         logger.debug("A request without a bearer token was refused")
         raise TokenMissing(required)
-    token = token.strip()
+    token = token.strip(" \t")
     if not token:
         logger.info("A request whose Authorization header names no token was refused")
         raise TokenRequestInvalid("The Authorization header contains no token.")

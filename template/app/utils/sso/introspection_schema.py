@@ -5,6 +5,7 @@ from typing import Annotated, NamedTuple, Self
 
 from pydantic import (
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     PrivateAttr,
@@ -14,8 +15,33 @@ from pydantic import (
     StrictStr,
 )
 
-type NumericDate = Annotated[StrictInt | StrictFloat, Field(allow_inf_nan=False)]
-"""Seconds since 1970-01-01T00:00Z. The RFC says integer; some providers send fractions."""
+# The last second of the year 9999. Nothing later was ever meant as a time in seconds.
+_END_OF_TIME = 253_402_300_799
+# Other names of client_id: OpenID Connect's, Entra ID's and Okta's.
+_CLIENT_CLAIMS = ("client_id", "azp", "appid", "cid")
+
+
+def _seconds(value: object) -> object:
+    if isinstance(value, int | float) and value > _END_OF_TIME:
+        return value / 1000
+    return value
+
+
+def _identifier(value: object) -> object:
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+def _is_true(value: object) -> object:
+    return None if value is None else value is True
+
+
+type NumericDate = Annotated[
+    StrictInt | StrictFloat, Field(allow_inf_nan=False, le=_END_OF_TIME), BeforeValidator(_seconds)
+]
+"""Seconds since 1970-01-01T00:00Z. RFC 7662 says integer; some providers send fractions, or
+milliseconds, which are divided."""
+type Identifier = Annotated[StrictStr, BeforeValidator(_identifier)]
+"""A name that the provider gives; some send an integer, which is read as its digits."""
 
 
 class ClaimNames(NamedTuple):
@@ -35,29 +61,32 @@ class TokenData(BaseModel):
     model_config = ConfigDict(frozen=True, extra="allow", hide_input_in_errors=True)
 
     active: StrictBool
-    sub: StrictStr | None = None
-    username: StrictStr | None = None
-    client_id: StrictStr | None = None
+    sub: Identifier | None = None
+    username: Identifier | None = None
+    client_id: Identifier | None = None
     scope: StrictStr | list[StrictStr] | None = None
     aud: StrictStr | list[StrictStr] | None = None
     iss: StrictStr | None = None
     exp: NumericDate | None = None
     iat: NumericDate | None = None
     nbf: NumericDate | None = None
-    jti: StrictStr | None = None
+    jti: Identifier | None = None
     token_type: StrictStr | None = None
+    # Only true is true: "false" is a text that Python would take for it.
+    email_verified: Annotated[bool | None, BeforeValidator(_is_true)] = None
 
     _names: ClaimNames = PrivateAttr(default=ClaimNames())
 
     @classmethod
     def read(cls, members: Mapping[str, object], names: ClaimNames) -> Self:
-        """Return the token that ``members`` describe.
+        """Return the token that ``members`` describe: those of a response, or signed claims.
 
         Raises:
             ValueError: One of them is not of the type that the RFC says.
         """
+        client = next((members[name] for name in _CLIENT_CLAIMS if members.get(name)), None)
         try:
-            token = cls.model_validate(members)
+            token = cls.model_validate({**members, "client_id": client})
         except OverflowError:
             raise ValueError("a time that no float can hold") from None
         token._names = names
@@ -78,23 +107,25 @@ class TokenData(BaseModel):
 
     @property
     def subject(self) -> str | None:
-        """Who the token speaks for: a person, or a client that acts for itself.
+        """Who the token speaks for, by the claim that ``SSO_SUBJECT_CLAIM`` chooses.
 
-        ``SSO_SUBJECT_CLAIM`` chooses the claim; a token without it has ``sub``, ``username`` or
-        ``client_id``, in this order.
+        A token without it speaks for nobody that can be told apart: no other claim takes its place,
+        because a username and a client may have the name that is somebody else's identifier.
         """
-        chosen = self.claim(self._names.subject)
-        if isinstance(chosen, str) and chosen:
-            return chosen
-        return self.sub or self.username or self.client_id
+        chosen = _identifier(self.claim(self._names.subject))
+        return chosen if isinstance(chosen, str) and chosen else None
 
     @property
     def roles(self) -> frozenset[str]:
         """The roles in the claim that ``SSO_ROLES_CLAIM`` chooses.
 
-        Providers write them as a list, as words in a string, or as the keys of an object.
+        Providers write them as a list, as words in a string, or as the members of an object that
+        are true, or that say where the role was granted (Zitadel).
         """
-        return _words(self.claim(self._names.roles))
+        roles = self.claim(self._names.roles)
+        if isinstance(roles, dict):
+            return frozenset(role for role, granted in roles.items() if _is_granted(granted))
+        return _words(roles)
 
     def claim(self, name: str) -> object:
         """Return a member by its exact name, or by a path such as ``realm_access.roles``.
@@ -118,7 +149,14 @@ def _find(members: object, path: str) -> object:
 
 def _words(value: object) -> frozenset[str]:
     if isinstance(value, str):
-        return frozenset(value.split())
-    if isinstance(value, list | dict):
-        return frozenset(word for word in value if isinstance(word, str))
+        # Only at a space (RFC 6749 §3.3): str.split() alone would also split at a no-break space.
+        value = value.split(" ")
+    if isinstance(value, list):
+        return frozenset(word for word in value if isinstance(word, str) and word)
     return frozenset()
+
+
+def _is_granted(value: object) -> bool:
+    # Zitadel's value is an object of the organisations that grant the role, with their domains.
+    domains = value.values() if isinstance(value, dict) else ()
+    return value is True or (bool(domains) and all(isinstance(it, str) and it for it in domains))

@@ -1,4 +1,9 @@
-"""The routes of the user resource."""
+"""The routes of the user resource.
+
+A scope limits what a client may do, and says nothing about the person who uses it: each caller with
+``user:write`` may change every user. Where rows belong to people, compare with ``CurrentUser``, or
+ask for a role.
+"""
 
 from typing import Annotated
 from uuid import UUID

@@ -3,12 +3,11 @@
 import logging
 import math
 import secrets
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from enum import Enum
 from http import HTTPStatus
 from typing import NoReturn
 
-from app.utils.sso.introspection_schema import TokenData
 from app.utils.sso.resource_server.clock import Clock
 from app.utils.sso.resource_server.metrics import BREAKER_STATE
 from app.utils.sso.resource_server.provider_errors import (
@@ -50,7 +49,7 @@ class CircuitBreaker:
 
     def __init__(
         self,
-        introspect: Callable[[str], Awaitable[TokenData]],
+        introspect: Callable[[str], Awaitable[Mapping[str, object]]],
         clock: Clock,
         *,
         distrustful: bool,
@@ -76,7 +75,7 @@ class CircuitBreaker:
         """Why calls are held back now, or were when the last one was made."""
         return self._state
 
-    async def introspect(self, token: str) -> TokenData:
+    async def introspect(self, token: str) -> Mapping[str, object]:
         """Return what the provider says about ``token``.
 
         Raises:
@@ -87,7 +86,7 @@ class CircuitBreaker:
         if self._needs_canary:
             await self.probe()
         try:
-            data = await self._introspect(token)
+            members = await self._introspect(token)
         except ProviderRateLimited as error:
             await self._doubt(error)
         except ProviderUnreachable as error:
@@ -99,7 +98,7 @@ class CircuitBreaker:
         except (ProviderConfigurationError, ProviderErrorResponse) as error:
             return await self._blame(error)
         self._recover()
-        return data
+        return members
 
     async def probe(self) -> None:
         """Return if the provider answers a canary as it should; otherwise raise its error."""
@@ -134,16 +133,18 @@ class CircuitBreaker:
                 # No token is to blame, so the provider is as good as unreachable.
                 raise ProviderUnreachable(str(error)) from None
             raise ProviderConfigurationError("it refuses to read a random text (400)") from None
-        if answer.active and self._distrustful:
+        if answer["active"] and self._distrustful:
             raise ProviderConfigurationError("it calls a random text an active token")
 
-    async def _blame(self, error: ProviderConfigurationError | ProviderErrorResponse) -> TokenData:
+    async def _blame(
+        self, error: ProviderConfigurationError | ProviderErrorResponse
+    ) -> Mapping[str, object]:
         """Return that the token is inactive, if the provider cannot read this token alone."""
         await self.probe()
         if isinstance(error, ProviderErrorResponse) and error.status == HTTPStatus.BAD_REQUEST:
             # RFC 7662 §2.2 wants {"active": false}; some providers refuse what they cannot parse.
             self._log.warning("The identity provider cannot read a token (400)")
-            return TokenData(active=False)
+            return {"active": False}
         self._log.warning("The identity provider fails at a token, and at no other: %s", error)
         raise ProviderFailsForToken(str(error)) from None
 

@@ -36,10 +36,10 @@ def describe_failure(error: Exception, url: httpx2.URL, client: httpx2.AsyncClie
     proxy = _proxy_variable(url, client)
     through = f" through the proxy of {proxy}" if proxy else ""
     where = f"{type(error).__name__} at {origin(url)}{through}"
-    reason = _reason(error)
+    cause = _reason(error)
     if proxy and not isinstance(error, httpx2.PoolTimeout):
-        reason = f"{reason or 'the connection failed'}; if the proxy is not meant, set NO_PROXY"
-    return f"{where} ({reason})" if reason else where
+        cause = f"{cause or 'the connection failed'}; if the proxy is not meant, set NO_PROXY"
+    return f"{where} ({cause})" if cause else where
 
 
 def _reason(error: Exception) -> str | None:

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from enum import StrEnum
@@ -12,14 +12,15 @@ from functools import partial
 import httpx2
 
 from app.core.settings import CoreSettings
-from app.utils.sso.introspection_schema import ClaimNames, TokenData
+from app.utils.sso.errors import TokenInvalid
+from app.utils.sso.introspection_schema import TokenData
 from app.utils.sso.resource_server.admission import Admission
 from app.utils.sso.resource_server.circuit_breaker import CircuitBreaker, State
 from app.utils.sso.resource_server.clock import Clock
 from app.utils.sso.resource_server.introspection_endpoint import IntrospectionEndpoint
 from app.utils.sso.resource_server.jwks_client import JwksClient
-from app.utils.sso.resource_server.jwt_verifier import JwtVerifier
-from app.utils.sso.resource_server.metrics import CACHE_LOOKUPS, JOINED
+from app.utils.sso.resource_server.jwt_verifier import InvalidJwt, JwtVerifier
+from app.utils.sso.resource_server.metrics import CACHE_LOOKUPS, JOINED, REFUSALS
 from app.utils.sso.resource_server.provider_client import ProviderClient, create_client
 from app.utils.sso.resource_server.provider_errors import (
     ProviderConfigurationError,
@@ -37,7 +38,9 @@ from app.utils.sso.resource_server.token_cache import (
     open_shared_cache,
 )
 from app.utils.sso.resource_server.token_validation import Token, TokenNotInForce, TokenValidator
-from app.utils.sso.resource_server.unverified_claims import read_unverified_jwt
+from app.utils.sso.resource_server.unverified_claims import Jwt, read_unverified_jwt
+
+logger = logging.getLogger(__name__)
 
 _HEALTH_KNOWN_SECONDS = 30
 # So many tokens in a row are seldom all bad by chance.
@@ -84,12 +87,9 @@ class Introspector:
         self._settings = settings
         self._clock = clock
         self._timeouts = timeouts
-        self._names = ClaimNames(settings.sso_subject_claim, settings.sso_roles_claim)
         self._keys = JwksClient(provider, settings, clock)
-        self._verifier = JwtVerifier(self._keys, settings, self._names, clock)
-        self._endpoint = IntrospectionEndpoint(
-            provider, settings, self._verifier, self._names, clock
-        )
+        self._verifier = JwtVerifier(self._keys, settings, clock)
+        self._endpoint = IntrospectionEndpoint(provider, settings, self._verifier, clock)
         in_production = settings.environment == "production"
         self._admission = Admission(clock, timeouts.admission)
         self._breaker = CircuitBreaker(
@@ -102,7 +102,7 @@ class Introspector:
         self._cache = TokenCache(settings, clock)
         self._shared_cache = shared_cache
         self._look_ups = SingleFlight[bytes, tuple[Token, str]]()
-        self._log = RateLimitedLog(logging.getLogger(__name__), clock)
+        self._log = RateLimitedLog(logger, clock)
         self._answered_at = float("-inf")
         # None once a token was active.
         self._inactive_so_far: int | None = 0
@@ -201,10 +201,10 @@ class Introspector:
     async def _find(self, key: bytes, token: str, client: str | None) -> tuple[Token, str]:
         """Return the token, and whether that was a ``miss`` or ``shared`` by a replica."""
         fresh_seconds, shared_cache = self._settings.token_cache_seconds, self._shared_cache
-        if shared_cache is not None and (entry := await shared_cache.get(key, self._names)):
+        if shared_cache is not None and (entry := await shared_cache.get(key)):
             jwt = read_unverified_jwt(token)
-            shared = self._validator.read(entry.data, jwt, entry.checked_at)
-            if shared.serves(fresh_seconds, self._clock.time()):
+            shared = self._validator.read(entry.members, jwt, entry.checked_at)
+            if shared.data.active and shared.serves(fresh_seconds, self._clock.time()):
                 self._cache.put(key, shared)
                 return shared, "shared"
         try:
@@ -215,7 +215,8 @@ class Introspector:
         self._cache.put(key, checked)
         seconds = checked.serves_until(fresh_seconds) - self._clock.time()
         if shared_cache is not None and checked.data.active and seconds > 0:
-            entry = SharedResponse(checked.data, checked.checked_at)
+            members = checked.data.model_dump(exclude_none=True)
+            entry = SharedResponse(members, checked.checked_at)
             await shared_cache.put(key, entry, seconds)
         return checked, "miss"
 
@@ -224,21 +225,43 @@ class Introspector:
         # Taken before the call, because the token may be revoked while the response is on its way.
         checked_at = self._clock.time()
         if self._settings.sso_mode == "introspect":
-            async with self._admission.admit(client, known=self._cache.is_known(key)) as admitted:
-                data, jwt = await self._breaker.introspect(token), read_unverified_jwt(token)
-                admitted.was_active = data.active
-            self._warn_of_silence(is_active=data.active)
+            jwt, known = read_unverified_jwt(token), self._cache.is_known(key)
+            members = await self._introspect(token, client, known=known)
+            checked = self._validator.read(members, jwt, checked_at)
         else:
-            data, jwt = await self._verifier.verify_access_token(token)
+            jwt = await self._verify(token)
+            claims = {**jwt.claims, "active": True}
+            checked = self._validator.read(
+                claims, jwt, checked_at, is_complete=self._settings.sso_mode == "jwt"
+            )
         if self._settings.sso_mode == "both":
             # The signed claims must be valid by themselves: the response cannot correct them.
-            self._validator.validate(self._validator.read(data, jwt, checked_at), [])
+            self._validator.validate(checked, [])
             # Nobody can invent a token that comes so far.
-            async with self._admission.admit(client, known=True):
-                data = self._merge(data, await self._breaker.introspect(token))
-            self._warn_of_silence(is_active=data.active)
+            response = await self._introspect(token, client, known=True)
+            said = {name: value for name, value in response.items() if value is not None}
+            merged = self._validator.read(claims | said, jwt, checked_at)
+            checked = merged.ending_with(checked.data)
         self._answered_at = self._clock.monotonic()
-        return self._validator.read(data, jwt, checked_at)
+        return checked
+
+    async def _introspect(
+        self, token: str, client: str | None, *, known: bool
+    ) -> Mapping[str, object]:
+        async with self._admission.admit(client, known=known) as admitted:
+            members = await self._breaker.introspect(token)
+            admitted.was_active = is_active = members["active"] is True
+        self._warn_of_silence(is_active=is_active)
+        return members
+
+    async def _verify(self, token: str) -> Jwt:
+        try:
+            return await self._verifier.verify_signature(token)
+        except InvalidJwt as error:
+            # The details are constant, and hold nothing of the token.
+            logger.info("A JWT was refused: %s", error)
+            REFUSALS.add(1, {"reason": "jwt"})
+            raise TokenInvalid(str(error)) from None
 
     def _warn_of_silence(self, *, is_active: bool) -> None:
         """Warn if every token is inactive, as some providers answer to a wrong secret."""
@@ -253,15 +276,6 @@ class Introspector:
                 " wrong secret",
                 self._inactive_so_far,
             )
-
-    def _merge(self, claims: TokenData, response: TokenData) -> TokenData:
-        """Return the response, with what it does not say taken from the signed claims."""
-        if not response.active:
-            return response
-        said = response.model_dump(exclude_none=True)
-        ends = [end for end in (claims.exp, response.exp) if end is not None]
-        merged = claims.model_dump() | said | {"exp": min(ends, default=None)}
-        return TokenData.read(merged, self._names)
 
 
 @asynccontextmanager
@@ -279,6 +293,14 @@ async def open_introspector(
     Raises:
         SystemExit: A file or URL of the settings cannot be used.
     """
+    # Tests say nothing about the provider of the service.
+    is_chosen = "sso_jwt_type" in settings.model_fields_set or settings.environment == "test"
+    if settings.sso_mode != "introspect" and settings.sso_jwt_type == "any" and not is_chosen:
+        logger.warning(
+            "Every JWT that the provider signs for SSO_AUDIENCE may be taken for an access token,"
+            " an ID token too: set SSO_JWT_TYPE=at+jwt if its access tokens have that typ, and"
+            " SSO_JWT_TYPE=any if they do not"
+        )
     async with (
         create_client(settings, transport) as client,
         open_shared_cache(settings, clock, timeouts.shared_cache) as shared_cache,

@@ -5,6 +5,7 @@ each request. Keys are hashes, so that no dump of the memory holds a token.
 """
 
 import hashlib
+from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager, nullcontext
 from importlib import import_module
 from typing import NamedTuple, Protocol
@@ -12,7 +13,6 @@ from typing import NamedTuple, Protocol
 from cachetools import TLRUCache, TTLCache
 
 from app.core.settings import CoreSettings
-from app.utils.sso.introspection_schema import ClaimNames, TokenData
 from app.utils.sso.resource_server.clock import Clock
 from app.utils.sso.resource_server.token_validation import Token
 
@@ -35,14 +35,14 @@ def cache_key(settings: CoreSettings, token: str) -> bytes:
 class SharedResponse(NamedTuple):
     """A response, and when the provider was asked for it, in seconds since 1970."""
 
-    data: TokenData
+    members: Mapping[str, object]
     checked_at: float
 
 
 class SharedCache(Protocol):
     """A cache that the replicas of this service share. Its failures are never an error."""
 
-    async def get(self, key: bytes, names: ClaimNames) -> SharedResponse | None:
+    async def get(self, key: bytes) -> SharedResponse | None:
         """Return the entry, or None where there is none or the cache does not answer."""
         ...
 

@@ -22,7 +22,6 @@ from valkey.backoff import NoBackoff
 from valkey.exceptions import ValkeyError
 
 from app.core.settings import CoreSettings, is_random
-from app.utils.sso.introspection_schema import ClaimNames, TokenData
 from app.utils.sso.resource_server.clock import Clock
 from app.utils.sso.resource_server.rate_limited_log import RateLimitedLog
 from app.utils.sso.resource_server.token_cache import SharedResponse
@@ -49,7 +48,7 @@ class ValkeyCache:
         self._log = RateLimitedLog(logger, clock)
         self._suspended_until = 0.0
 
-    async def get(self, key: bytes, names: ClaimNames) -> SharedResponse | None:
+    async def get(self, key: bytes) -> SharedResponse | None:
         """Return a replica's entry, or None where there is none or the server does not answer."""
         if self._clock.monotonic() < self._suspended_until:
             return None
@@ -59,7 +58,7 @@ class ValkeyCache:
         except (ValkeyError, OSError, TimeoutError) as error:
             self._suspend(error)
             return None
-        return None if sealed is None else self._opened(sealed, key, names)
+        return None if sealed is None else self._opened(sealed, key)
 
     async def put(self, key: bytes, response: SharedResponse, seconds: float) -> None:
         """Keep an entry for so many seconds, if the server answers."""
@@ -83,25 +82,24 @@ class ValkeyCache:
     def _sealed(self, response: SharedResponse, key: bytes) -> bytes:
         content = {
             "given_at": response.checked_at,
-            "token": response.data.model_dump(exclude_none=True),
+            "token": response.members,
         }
         nonce = os.urandom(_NONCE_BYTES)
         # The key is authenticated too, so that no entry can be moved to another token's place.
         return nonce + self._cipher.encrypt(nonce, json.dumps(content).encode(), key)
 
-    def _opened(self, sealed: bytes, key: bytes, names: ClaimNames) -> SharedResponse | None:
+    def _opened(self, sealed: bytes, key: bytes) -> SharedResponse | None:
         try:
             nonce, text = sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:]
             content: Mapping[str, object] = json.loads(self._cipher.decrypt(nonce, text, key))
             given_at, members = content["given_at"], content["token"]
             if not isinstance(given_at, float) or not isinstance(members, dict):
                 return None
-            data = TokenData.read(members, names)
         except (InvalidTag, ValueError, KeyError, TypeError):
             # It is of a release with another format, of other credentials, or forged.
             self._log.warning("The token cache holds an entry that is not ours; it is not used")
             return None
-        return SharedResponse(data, given_at)
+        return SharedResponse(members, given_at)
 
 
 @asynccontextmanager

@@ -41,17 +41,69 @@ async def test_the_subject_decides_whose_row_the_caller_s_is(
     client: httpx2.AsyncClient,
     bearer: Bearer,
     session: AsyncSession,
+    settings: Settings,
     stored: list[tuple[str, str | None]],
     email: str | None,
 ) -> None:
     for number, (username, subject) in enumerate(stored):
         address = f"{username}-{number}@example.com"
-        session.add(User(username=username, email=address, subject=subject))
+        issuer = settings.sso_issuer if subject else None
+        session.add(User(username=username, email=address, issuer=issuer, subject=subject))
     await session.commit()
 
     me = (await client.get(PATH, headers=bearer(username="alice", sub="a-1"))).json()
 
     assert (me["user"] and me["user"]["email"]) == email
+
+
+async def test_another_issuer_s_subject_is_somebody_else(
+    client: httpx2.AsyncClient, bearer: Bearer, session: AsyncSession
+) -> None:
+    issuer = "https://former.example.com"
+    session.add(User(username="al", email="al@example.com", issuer=issuer, subject="a-1"))
+    await session.commit()
+    assert (await client.get(PATH, headers=bearer(sub="a-1"))).json()["user"] is None
+
+
+@pytest.mark.committed
+async def test_a_username_finds_a_row_once(
+    client: httpx2.AsyncClient, bearer: Bearer, session: AsyncSession
+) -> None:
+    """Whoever comes first is bound to it, and finds it under another name too."""
+    session.add(User(username="alice", email="alice@example.com"))
+    await session.commit()
+
+    callers = [bearer(username="alice", sub=f"a-{number % 4}") for number in range(20)]
+    shown = await asyncio.gather(*(client.get(PATH, headers=headers) for headers in callers))
+
+    owners = {response.json()["subject"] for response in shown if response.json()["user"]}
+    assert len(owners) == 1
+    renamed = bearer(username="renamed", sub=owners.pop())
+    assert (await client.get(PATH, headers=renamed)).json()["user"]["username"] == "alice"
+
+
+@pytest.mark.parametrize(
+    ("claims", "is_found"),
+    [
+        ({"email": "Alice@example.com", "email_verified": True}, True),
+        ({"email": "alice@example.com"}, False),
+        ({"email": "alice@example.com", "email_verified": "true"}, False),
+        ({"email": "mallory@example.com", "email_verified": True}, False),
+        ({"sub": None}, False),
+    ],
+    ids=str,
+)
+async def test_what_a_token_says_must_not_contradict_the_row_that_its_username_finds(
+    client: httpx2.AsyncClient,
+    bearer: Bearer,
+    session: AsyncSession,
+    claims: dict[str, object],
+    is_found: bool,
+) -> None:
+    session.add(User(username="alice", email="alice@example.com"))
+    await session.commit()
+    me = (await client.get(PATH, headers=bearer(username="alice", **claims))).json()
+    assert (me["user"] is not None) == is_found
 
 
 class TestProvisioning:
@@ -66,7 +118,8 @@ class TestProvisioning:
     async def test_of_concurrent_first_requests_one_makes_the_row_and_none_fails(
         self, client: httpx2.AsyncClient, bearer: Bearer, session: AsyncSession
     ) -> None:
-        headers = bearer(username="alice", sub="a-1", email="Alice@example.com", name="Alice L.")
+        claims = {"email": "Alice@example.com", "email_verified": True, "name": "Alice L."}
+        headers = bearer(username="alice", sub="a-1", **claims)
 
         responses = await asyncio.gather(*(client.get(PATH, headers=headers) for _ in range(20)))
 
@@ -78,16 +131,19 @@ class TestProvisioning:
         self, application: FastAPI, client: httpx2.AsyncClient, bearer: Bearer, settings: Settings
     ) -> None:
         application.state.settings = settings.model_copy(update={"provision_users": False})
-        headers = bearer(username="alice", sub="a-1", email="alice@example.com")
+        headers = bearer(username="alice", email="alice@example.com", email_verified=True)
         assert (await client.get(PATH, headers=headers)).json()["user"] is None
 
     @pytest.mark.parametrize(
         "claims",
         [
-            {"username": "alice", "email": "bob@example.com"},
-            {"username": "bob", "email": "alice@example.com"},
-            {"username": "bob"},
+            {"username": "alice", "email": "bob@example.com", "email_verified": True},
+            {"username": "bob", "email": "alice@example.com", "email_verified": True},
+            {"username": "bob", "email_verified": True},
+            {"username": "bob", "email": "bob@example.com"},
             {"username": "bob", "email": "bob@example.com", "email_verified": False},
+            {"username": "bob", "email": "bob@example.com", "email_verified": "true"},
+            {"username": "bob", "email": "bob@example.com", "email_verified": True, "sub": None},
         ],
         ids=str,
     )
@@ -96,9 +152,12 @@ class TestProvisioning:
         client: httpx2.AsyncClient,
         bearer: Bearer,
         session: AsyncSession,
+        settings: Settings,
         claims: dict[str, object],
     ) -> None:
-        session.add(User(username="alice", email="alice@example.com", subject="somebody"))
+        alice = User(username="alice", email="alice@example.com")
+        alice.issuer, alice.subject = settings.sso_issuer, "somebody"
+        session.add(alice)
         await session.commit()
 
         response = await client.get(PATH, headers=bearer(**claims))

@@ -4,9 +4,6 @@ from datetime import datetime
 from uuid import UUID
 
 from app.core.pagination import PageQuery
-#: if local_passwords == "yes"
-from app.core.passwords import Password
-#: endif
 from app.core.schema import Email, RequestSchema, ResponseSchema, ShortText, omittable
 
 
@@ -15,9 +12,6 @@ class UserCreate(RequestSchema):
 
     username: ShortText
     email: Email
-    #: if local_passwords == "yes"
-    password: Password | None = None
-    #: endif
     full_name: ShortText | None = None
 
 
@@ -26,9 +20,6 @@ class UserUpdate(RequestSchema):
 
     username: ShortText = omittable()
     email: Email = omittable()
-    #: if local_passwords == "yes"
-    password: Password | None = omittable()
-    #: endif
     full_name: ShortText | None = omittable()
 
 

@@ -7,9 +7,6 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 from app.api.v1.user.schema import UserCreate, UserQuery, UserUpdate
 from app.core.etag import Precondition
 from app.core.pagination import Rows
-#: if local_passwords == "yes"
-from app.core.passwords import with_hash
-#: endif
 from app.database.model.user import User
 from app.database.queries import delete_row, find_row, insert_row, list_rows, update_row
 
@@ -19,11 +16,7 @@ async def list_users(session: AsyncSession, query: UserQuery) -> Rows[User]:
 
 
 async def create_user(session: AsyncSession, data: UserCreate) -> User:
-    values = data.model_dump()
-    #: if local_passwords == "yes"
-    values = await with_hash(values)
-    #: endif
-    return await insert_row(session, User, values)
+    return await insert_row(session, User, data.model_dump())
 
 
 async def read_user(session: AsyncSession, user_id: UUID) -> User:
@@ -33,12 +26,7 @@ async def read_user(session: AsyncSession, user_id: UUID) -> User:
 async def update_user(
     session: AsyncSession, user_id: UUID, data: UserUpdate, precondition: Precondition
 ) -> User:
-    changes = data.changes()
-    #: if local_passwords == "yes"
-    # Hashed before the row is locked: no connection is held while a password waits for its turn.
-    changes = await with_hash(changes)
-    #: endif
-    return await update_row(session, User, user_id, changes, precondition)
+    return await update_row(session, User, user_id, data.changes(), precondition)
 
 
 async def delete_user(session: AsyncSession, user_id: UUID, precondition: Precondition) -> None:
