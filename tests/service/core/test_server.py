@@ -496,6 +496,17 @@ def test_what_the_service_logs_has_its_time_its_level_and_its_logger(server: Ser
     assert re.match(r"\S+Z WARNING app\.health: Health: the database does not answer", line)
 
 
+def test_what_migrations_log_has_it_too() -> None:
+    code = (
+        "import logging, logging.config; logging.config.fileConfig('alembic.ini'); "
+        "logging.getLogger('alembic.env').warning('waiting')"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", code], cwd=PROJECT_ROOT, capture_output=True, text=True, check=True
+    )
+    assert re.fullmatch(r"\d{4}-\d\d-\d\d \S+ WARNING alembic\.env: waiting\n", run.stderr)
+
+
 def wait_for(ready: Callable[[], bool], seconds: float = SOON) -> None:
     deadline = time.monotonic() + seconds
     while not ready():
