@@ -250,8 +250,8 @@ def _add_middleware(clone: Path) -> None:
     main = template / "app/main.py"
     edit(
         main,
-        "import BodyLimit, ErrorBoundary, SecurityHeaders\n",
-        "import BodyLimit, ErrorBoundary, SecurityHeaders, ServiceName\n",
+        "import BodyLimit, ErrorBoundary, SecurityHeaders, WholePath\n",
+        "import BodyLimit, ErrorBoundary, SecurityHeaders, ServiceName, WholePath\n",
     )
     edit(main, "import DESCRIPTION, TITLE, VERSION\n", "import DESCRIPTION, NAME, TITLE, VERSION\n")
     outermost = "    app.add_middleware(SecurityHeaders)\n"

@@ -340,6 +340,11 @@ def test_what_is_wrong_with_a_request_does_not_touch_the_one_before(
     assert answer.endswith(b'"slow"')
 
 
+def test_of_many_requests_at_once_the_first_are_answered(server: Server) -> None:
+    answer = server.exchange((GET + b"\r\n") * 100)
+    assert answer.count(b"HTTP/1.1 200 OK") == 33
+
+
 def test_a_flood_of_pipelined_requests_costs_no_memory(server: Server) -> None:
     before = server.memory()
     with ExitStack() as stack:
@@ -347,8 +352,8 @@ def test_a_flood_of_pipelined_requests_costs_no_memory(server: Server) -> None:
             connection = stack.enter_context(closing(server.connect()))
             with suppress(ConnectionError):
                 connection.sendall(b"GET /slow HTTP/1.1\r\n\r\n" * 8_000)
+        assert server.is_alive()
         assert server.memory() - before < 30
-    assert server.is_alive()
 
 
 @pytest.mark.parametrize("protocol", [b"h2c", b"websocket", b"unknown"])
@@ -489,6 +494,17 @@ def test_what_the_service_logs_has_its_time_its_level_and_its_logger(server: Ser
     server.exchange(b"GET /health HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n")
     line = next(it for it in server.log().splitlines() if " app.health: " in it)
     assert re.match(r"\S+Z WARNING app\.health: Health: the database does not answer", line)
+
+
+def test_what_migrations_log_has_it_too() -> None:
+    code = (
+        "import logging, logging.config; logging.config.fileConfig('alembic.ini'); "
+        "logging.getLogger('alembic.env').warning('waiting')"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", code], cwd=PROJECT_ROOT, capture_output=True, text=True, check=True
+    )
+    assert re.fullmatch(r"\d{4}-\d\d-\d\d \S+ WARNING alembic\.env: waiting\n", run.stderr)
 
 
 def wait_for(ready: Callable[[], bool], seconds: float = SOON) -> None:
