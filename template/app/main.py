@@ -21,19 +21,13 @@ from app.health import router as health
 from app.settings import Settings
 from app.utils.sso.resource_server.introspector import open_introspector
 from app.utils.sso.resource_server.resource_metadata import router as resource_metadata
-from app.utils.sso.resource_server.token_first import (
-    TokenFirst,
-    TokenRefusedFirst,
-    answer_token_refused_first,
-    put_token_first,
-)
+from app.utils.sso.resource_server.token_first import TokenFirst
 
 
 @asynccontextmanager
 async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     """Hold open what all requests share: connections to the database and to the provider."""
     settings: Settings = app.state.settings
-    app.state.endpoints_with_token = put_token_first(app)
     async with (
         open_database(settings) as app.state.database,
         open_introspector(settings) as app.state.introspector,
@@ -71,7 +65,6 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.include_router(resource_metadata)
     app.include_router(api_v1, prefix="/api/v1")
     add_exception_handlers(app)
-    app.add_exception_handler(TokenRefusedFirst, answer_token_refused_first)
     app.openapi = describe_problems(app, settings.sso_issuer)  # type: ignore[method-assign]
 
     # The last middleware added is the outermost, so that the template's sees what the service's

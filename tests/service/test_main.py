@@ -1,14 +1,20 @@
 """The application as a whole."""
 
+import asyncio
 import os
 import subprocess
 import sys
+import time
+from contextlib import AsyncExitStack
 from typing import Annotated
+from unittest.mock import Mock
 
 import httpx2
 import pytest
 from fastapi import APIRouter, Depends, FastAPI, Security
 from fastapi.dependencies.utils import get_dependant
+from sqlalchemy import event
+from sqlalchemy.pool import QueuePool
 
 from app.core.project import TITLE, VERSION
 from app.database.session import Database, open_database
@@ -18,6 +24,7 @@ from app.utils.sso.authorization import require_roles
 from app.utils.sso.introspection import CurrentToken, introspect_token
 from app.utils.sso.introspection_schema import TokenData
 from app.utils.sso.resource_server.introspector import Introspector
+from app.utils.sso.resource_server.provider_errors import ProviderError
 from template_tools.configuration import PROJECT_ROOT
 from template_tools.processes import free_port
 from tests.service.provider import Faults, RunningProvider
@@ -73,6 +80,66 @@ async def test_the_service_is_not_healthy_where_the_provider_refuses_it(
 
     assert response.status_code == expected_status
     assert response.json()["identity_provider"] == provider_is
+
+
+@pytest.mark.parametrize("status", [401, 403, 404, 429])
+async def test_a_provider_that_refuses_a_service_that_has_worked_takes_no_replica_out(
+    application: FastAPI,
+    settings: Settings,
+    client: httpx2.AsyncClient,
+    provider: RunningProvider,
+    provider_client: httpx2.AsyncClient,
+    status: int,
+) -> None:
+    """A caller may have driven the provider to it, and no other replica would fare better."""
+    introspecting = settings.model_copy(update={"sso_mode": "introspect"})
+    introspector = Introspector(provider_client, introspecting)
+    application.state.introspector = introspector
+    await introspector.look_up(provider.mint())
+    provider.faults = Faults(status=status)
+    with pytest.raises(ProviderError):
+        await introspector.look_up(provider.mint())
+
+    response = await client.get("/health")
+
+    expected = "unavailable" if status == 429 else "misconfigured"
+    assert (response.status_code, response.json()["identity_provider"]) == (200, expected)
+
+
+@pytest.mark.committed
+async def test_asking_for_health_takes_no_connection_from_the_requests(
+    application: FastAPI, client: httpx2.AsyncClient, database: Database
+) -> None:
+    """Anybody may ask, as often as they like."""
+    checked_out: list[int] = []
+    pool = database.engine.sync_engine.pool
+    event.listen(pool, "checkout", lambda *_about: checked_out.append(1))
+
+    answers = await asyncio.gather(*(client.get("/health") for _ in range(100)))
+
+    assert {it.status_code for it in answers} == {200}
+    assert len(checked_out) == 1
+
+
+@pytest.mark.committed
+async def test_a_database_that_is_busy_with_requests_is_not_down(
+    client: httpx2.AsyncClient, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = time.monotonic()
+    monkeypatch.setattr("app.health.time", Mock(monotonic=lambda: now))
+    assert (await client.get("/health")).status_code == 200
+    pool = database.engine.pool
+    assert isinstance(pool, QueuePool)
+    async with AsyncExitStack() as stack:
+        for _ in range(pool.size()):
+            await stack.enter_async_context(database.engine.connect())
+        statuses = []
+        for _ in range(2):
+            now += 6
+            statuses.append((await client.get("/health")).status_code)
+        assert statuses == [200, 503], "and not for ever: a database that is down looks alike"
+    now += 1
+    assert (await client.get("/health")).status_code == 200
 
 
 @pytest.mark.parametrize("path", ["/docs", "/redoc", "/openapi.json"])

@@ -8,9 +8,10 @@ from fastapi import Depends, FastAPI
 from sqlalchemy import Column, Integer, UniqueConstraint
 from sqlmodel import SQLModel
 from sqlmodel.ext.asyncio.session import AsyncSession
-from starlette.requests import HTTPConnection
+from starlette.requests import HTTPConnection, Request
+from starlette.responses import Response
 
-from app.core.errors import BadRequest, NotFound
+from app.core.errors import BadRequest, NotFound, Problem
 from app.database.session import Database
 from app.main import create_app
 from app.settings import Settings
@@ -50,22 +51,25 @@ async def test_each_forgotten_route_is_named_with_what_to_do(app: FastAPI) -> No
     assert "openapi_extra=PUBLIC" in said
 
 
-def refuse() -> None:
-    """Refuse whoever it is."""
-    raise BadRequest
+def answer_early(app: FastAPI, problem: type[Problem]) -> None:
+    """Have a middleware refuse whoever calls /early."""
 
-
-def disclose() -> None:
-    """Say that there is no such thing, to whoever asks."""
-    raise NotFound
+    @app.middleware("http")
+    async def refuse(
+        request: Request, call_next: Callable[[Request], Awaitable[Response]]
+    ) -> Response:
+        is_early = request.url.path == "/early"
+        return problem().response() if is_early else await call_next(request)
 
 
 async def test_what_is_refused_before_the_token_is_named(app: FastAPI, bearer: Bearer) -> None:
-    @app.get("/early", dependencies=[Depends(refuse)])
+    answer_early(app, BadRequest)
+
+    @app.get("/early")
     async def early(_writer: Writer) -> None: ...
 
     failing: list[Callable[[], Awaitable[None]]] = [
-        lambda: test_access.test_a_caller_without_a_good_token_is_told_to_get_one(app, {}),
+        lambda: test_access.test_a_caller_without_a_good_token_is_told_to_get_one(app, {}, "plain"),
         lambda: test_access.test_a_caller_without_the_scope_is_refused(app, bearer),
     ]
     for test in failing:
@@ -75,7 +79,9 @@ async def test_what_is_refused_before_the_token_is_named(app: FastAPI, bearer: B
 async def test_an_outage_that_is_blamed_on_the_caller_is_named(
     app: FastAPI, bearer: Bearer, provider: RunningProvider
 ) -> None:
-    @app.get("/early", dependencies=[Depends(disclose)])
+    answer_early(app, NotFound)
+
+    @app.get("/early")
     async def early(_token: CurrentToken) -> None: ...
 
     said = await message(

@@ -8,7 +8,7 @@ import httpx2
 import pytest
 from fastapi import APIRouter, FastAPI
 from fastapi.exceptions import HTTPException as FastAPIHTTPException
-from pydantic import BaseModel
+from pydantic import BaseModel, ConfigDict
 from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError, StatementError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.orm.exc import StaleDataError
@@ -28,6 +28,10 @@ from app.utils.sso.introspection import CurrentToken
 
 class Body(BaseModel):
     number: int
+
+
+class StrictBody(BaseModel):
+    model_config = ConfigDict(extra="forbid")
 
 
 @pytest.fixture
@@ -71,6 +75,9 @@ async def caller() -> AsyncIterator[httpx2.AsyncClient]:
     @app.post("/")
     async def create(body: Body) -> Body:
         return body
+
+    @app.post("/strict")
+    async def create_strictly(_body: StrictBody) -> None: ...
 
     transport = httpx2.ASGITransport(app)
     async with httpx2.AsyncClient(transport=transport, base_url="http://test") as client:
@@ -214,6 +221,21 @@ async def test_a_422_names_the_place_and_the_rule_and_not_the_input(
     assert response.headers["content-type"] == "application/problem+json"
     assert response.json()["errors"] == [{"location": location, "type": kind}]
     assert "canary" not in response.text
+
+
+async def test_what_is_said_about_a_request_is_bounded(caller: httpx2.AsyncClient) -> None:
+    """Of a megabyte of members that nobody knows, each would be an error with its name."""
+    few = {f"canary-{number}": 0 for number in range(99)}
+    many = {f"canary-{number}": 0 for number in range(50_000)}
+    headers = {"content-type": "application/json"}
+    for body in (few, many, {"x" * 900_000: 0}):
+        response = await caller.post("/strict", content=json.dumps(body), headers=headers)
+        errors = response.json()["errors"]
+        assert response.status_code == 422
+        assert len(errors) == min(100, len(body))
+        assert len(response.content) < 20_000
+        is_cut = "100 of 50000" in response.json()["detail"]
+        assert is_cut == (body is many)
 
 
 async def test_a_member_whose_name_utf_8_cannot_write_is_refused_like_any_other() -> None:

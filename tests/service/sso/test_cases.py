@@ -1,5 +1,6 @@
 """Every case has one answer: status, challenge, log and what is remembered, row by row."""
 
+import secrets
 import time
 
 import httpx2
@@ -575,6 +576,24 @@ class TestProviderRefusesUs:
         async with serve(wrong) as caller:
             assert_unavailable(await get(caller, provider.mint()), "sso-misconfigured")
         assert "canary-secret" not in log.text
+
+    async def test_a_provider_that_calls_every_token_inactive_is_doubted(
+        self, caller: httpx2.AsyncClient, provider: RunningProvider, log: Log
+    ) -> None:
+        """Some answer so to a wrong secret, and nothing else would say that it is wrong."""
+        provider.faults = Faults(override_claims={"active": False})
+        for number in range(11):
+            assert (await get(caller, provider.mint())).status_code == 401
+            assert ("CLIENT_SECRET" in log.text) == (number >= 9)
+        assert log.text.count("CLIENT_SECRET") == 1, "it is not said again for each token"
+
+    async def test_a_provider_that_has_called_one_active_is_not_doubted(
+        self, caller: httpx2.AsyncClient, provider: RunningProvider, log: Log
+    ) -> None:
+        assert (await get(caller, provider.mint())).status_code == 200
+        for _ in range(11):
+            assert (await get(caller, secrets.token_urlsafe())).status_code == 401
+        assert "CLIENT_SECRET" not in log.text
 
     @pytest.mark.parametrize("status", [404, 405])
     async def test_a_wrong_address_of_the_endpoint_is_our_fault_too(
