@@ -1,5 +1,6 @@
 """Programs from the packages of Debian, for tests that run the real thing without being root."""
 
+import os
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -81,3 +82,35 @@ def extract(folder: Path, *packages: str) -> None:
         for file in (scratch / "packages").iterdir():
             succeed("dpkg-deb", "--extract", file, scratch / "root", cwd=folder)
         (scratch / "root").rename(folder / "root")
+
+
+def bootstrap(folder: Path, suite: str, *packages: str) -> Path:
+    """Return a root file system below ``folder``, with packages of another suite of Debian.
+
+    Raises:
+        NotInstallable: This is not root, or the suite cannot be installed from here.
+    """
+    if os.geteuid() != 0 or not shutil.which("unshare"):
+        raise NotInstallable("A root file system is made by root, with unshare.")
+    debootstrap = find_program("usr/sbin/debootstrap", "debootstrap", folder)
+    scripts = debootstrap.path.parents[2] / "usr/share/debootstrap"
+    if not (scripts / "scripts" / suite).exists():
+        # All suites of these years are made alike; an older debootstrap does not know the name.
+        own = folder / "debootstrap"
+        shutil.copytree(scripts, own, symlinks=True)
+        (own / "scripts" / suite).symlink_to("sid")
+        scripts = own
+    root = folder / suite
+    done = run(
+        debootstrap.path,
+        "--variant=minbase",
+        f"--include={','.join(packages)}",
+        suite,
+        root,
+        cwd=folder,
+        env=os.environ | debootstrap.env | {"DEBOOTSTRAP_DIR": str(scripts)},
+    )
+    if done.returncode:
+        last = (output(done).strip().splitlines() or [""])[-1]
+        raise NotInstallable(f"Debian's {suite} cannot be installed from here ({last[:200]}).")
+    return root

@@ -9,6 +9,7 @@ from pathlib import Path
 import pathspec
 import pytest
 import yaml
+from dotenv import dotenv_values
 
 from scripts.guard.template import ENVIRONMENT
 from tests.answers import ANSWER_SETS, DEFAULTS, EVERYTHING
@@ -124,6 +125,22 @@ def test_the_template_can_be_formatted_and_linted_as_it_stands() -> None:
         ruff = (sys.executable, "-m", "ruff")
         done = run(*ruff, *command, "--no-cache", TEMPLATE, cwd=REPOSITORY)
         assert done.returncode == 0, done.stdout
+
+
+def test_the_values_of_env_are_the_same_to_docker_and_to_a_shell(projects: Projects) -> None:
+    """`docker run --env-file` takes everything after the equals sign."""
+    usual = {
+        "sso_issuer": "https://sso.example.com/realms/main",
+        "sso_client_secret": "Zm9v+YmFy/==%41,?x",
+        "database_url": "postgresql://app@db.example.com:5432/app?sslmode=require",
+    }
+    env = projects.rendered(usual) / ".env"
+    lines = [line for line in env.read_text("utf-8").splitlines() if line and line[0] != "#"]
+    raw = dict(line.split("=", 1) for line in lines)
+    sourced = succeed("env", "-i", "sh", "-c", f"set -a; . {env}; env", cwd=env.parent)
+    assert len(raw) == 6
+    assert raw == dotenv_values(env)
+    assert raw.items() <= dict(line.split("=", 1) for line in sourced.splitlines()).items()
 
 
 def test_git_ignores_the_rendered_env(projects: Projects, tmp_path: Path) -> None:

@@ -76,7 +76,11 @@ def test_an_edit_that_breaks_something_is_named_in_one_line(changed: Project) ->
         file.write("\n\ndef set_etag(response: object, row: object) -> None:\n    pass\n")
     before = succeed("git", "status", "--porcelain", cwd=changed.folder)
 
-    done = changed.poe("test-template")
+    # A hook of git's, and a terminal with colours, set these.
+    around = {"FORCE_COLOR": "1", "GIT_DIR": str(changed.folder / ".git"), "GIT_INDEX_FILE": "x"}
+    done = replace(changed, env={**changed.env, **around, "PYTEST_ADDOPTS": "-x"}).poe(
+        "test-template"
+    )
 
     assert done.returncode == 1, output(done)
     last = done.stdout.splitlines()[-1]

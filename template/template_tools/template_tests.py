@@ -19,6 +19,8 @@ from template_tools.configuration import PROJECT_ROOT
 _TESTS = Path("tests", "service")
 _NOT_COPIED = (".*_cache", ".dev", ".env", ".git", ".venv", "__pycache__")
 _SECONDS = 120
+# Where a hook of git's runs this command, they lead to the project's own repository.
+_OF_A_HOOK = {"GIT_COMMON_DIR", "GIT_DIR", "GIT_INDEX_FILE", "GIT_PREFIX", "GIT_WORK_TREE"}
 _NO_TESTS = """\
 test-template: the tests cannot be fetched ({reason}); .copier-answers.yml names their repository \
 and the release, as _src_path and _commit."""
@@ -37,9 +39,16 @@ def main(root: Path = PROJECT_ROOT) -> int:
         return 2
     print(f"test-template: running the tests of {release}", flush=True)
     command = [sys.executable, "-m", "pytest", str(_TESTS), "--tb=short", "-rfE"]
+    # The summary is read from what pytest prints.
+    environment = os.environ | {"PYTEST_ADDOPTS": "--color=no"}
     with log.open("w", encoding="utf-8") as stream:
         done = subprocess.run(
-            command, cwd=copy, stdout=stream, stderr=subprocess.STDOUT, check=False
+            command,
+            cwd=copy,
+            env=environment,
+            stdout=stream,
+            stderr=subprocess.STDOUT,
+            check=False,
         )
     print(f"test-template: {summary(log.read_text('utf-8'))}; log: {log.relative_to(root)}")
     return 1 if done.returncode else 0
@@ -63,8 +72,9 @@ def fetch_tests(root: Path, target: Path) -> str:
 
 def _git(*arguments: str) -> None:
     command = ["git", *arguments]
+    own = {name: it for name, it in os.environ.items() if name not in _OF_A_HOOK}
     # A password prompt would wait for an answer that a workflow cannot give.
-    environment = os.environ | {"GIT_TERMINAL_PROMPT": "0", "GIT_ASKPASS": "true"}
+    environment = own | {"GIT_TERMINAL_PROMPT": "0", "GIT_ASKPASS": "true"}
     subprocess.run(
         command, env=environment, capture_output=True, check=True, text=True, timeout=_SECONDS
     )

@@ -9,6 +9,7 @@ from pathlib import Path
 from pprint import pformat
 
 import pytest
+from pydantic import Field
 from pydantic_settings import BaseSettings
 
 from app.core.project import SSO_MODE
@@ -472,3 +473,25 @@ def test_every_setting_stands_in_the_example() -> None:
     example = (PROJECT_ROOT / ".env.example").read_text("utf-8")
     for field in EverySetting.model_fields.keys() - {"provision_users"}:
         assert f"{field.upper()}=" in example
+
+
+@pytest.mark.parametrize("quote", ["'", '"'])
+@pytest.mark.parametrize("name", [field.upper() for field in Settings.model_fields])
+def test_a_setting_in_quotes_is_refused_by_its_name(
+    environment: pytest.MonkeyPatch, name: str, quote: str
+) -> None:
+    """As `docker run --env-file` passes on what .env has in quotes."""
+    environment.setenv(name, f"{quote}canary{quote}")
+    message = refusal()
+    assert f"write {name} without quotes" in message
+    assert "canary" not in message
+
+
+def test_a_list_that_cannot_be_read_is_refused_by_its_name(
+    environment: pytest.MonkeyPatch,
+) -> None:
+    class WithList(Settings):
+        tags: list[str] = Field(default_factory=list)
+
+    environment.setenv("TAGS", "one,two")
+    assert '"tags"' in refusal(WithList)

@@ -596,6 +596,19 @@ class TestProviderRefusesUs:
             assert (await get(caller, secrets.token_urlsafe())).status_code == 401
         assert "CLIENT_SECRET" not in log.text
 
+    async def test_unless_it_calls_those_inactive_that_were_active(
+        self, caller: httpx2.AsyncClient, provider: RunningProvider, log: Log, clock: Clock
+    ) -> None:
+        """The secret may have been changed while the service runs."""
+        tokens = [provider.mint() for _ in range(11)]
+        for token in tokens:
+            assert (await get(caller, token)).status_code == 200
+        clock.ahead += 61
+        provider.faults = Faults(override_claims={"active": False})
+        for number, token in enumerate(tokens):
+            assert (await get(caller, token)).status_code == 401
+            assert ("CLIENT_SECRET" in log.text) == (number >= 9)
+
     @pytest.mark.parametrize("status", [404, 405])
     async def test_a_wrong_address_of_the_endpoint_is_our_fault_too(
         self, caller: httpx2.AsyncClient, provider: RunningProvider, log: Log, status: int

@@ -1,11 +1,13 @@
 """How the provider is called, and which of its replies are accepted."""
 
+import asyncio
 from collections.abc import AsyncIterator
 
 import httpx2
 import pytest
 
 from app.settings import Settings
+from app.utils.sso.resource_server.provider_client import create_client
 from template_tools.processes import free_port
 from tests.service.sso.assertions import Log, assert_unavailable, get
 from tests.service.sso.conftest import Network, Serve
@@ -162,3 +164,54 @@ async def test_a_failure_names_where_it_was_and_nothing_that_may_be_secret(
     where = f"http://127.0.0.1:{port}"
     assert text.endswith(f": ConnectError at {where} (the connection is refused)")
     assert "canary" not in text
+
+
+class TestTheEnvironment:
+    """The proxies and certificates of the environment are for a provider elsewhere."""
+
+    WRONG = (
+        ("HTTP_PROXY", "ftp://user:canary@proxy:1"),
+        ("HTTPS_PROXY", "socks5://user:canary@127.0.0.1:1"),
+        ("all_proxy", "socks5h://127.0.0.1:1"),
+        ("https_proxy", "http://[::1"),
+        ("SSL_CERT_FILE", "/nowhere"),
+        ("SSL_CERT_FILE", "/etc/passwd"),
+    )
+
+    @pytest.mark.parametrize(("name", "value"), WRONG)
+    def test_one_that_cannot_work_is_named(
+        self, settings: Settings, monkeypatch: pytest.MonkeyPatch, name: str, value: str
+    ) -> None:
+        monkeypatch.setenv(name, value)
+        elsewhere = settings.model_copy(update={"sso_issuer": "https://sso.example.com"})
+        with pytest.raises(SystemExit, match=f"The service cannot start: {name} ") as caught:
+            create_client(elsewhere)
+        assert "canary" not in str(caught.value)
+
+    @pytest.mark.parametrize("host", ["127.0.0.1:9", "127.1.2.3", "localhost:9", "[::1]:9"])
+    def test_none_of_them_matters_beside_the_service(
+        self, settings: Settings, monkeypatch: pytest.MonkeyPatch, host: str
+    ) -> None:
+        for name, value in self.WRONG:
+            monkeypatch.setenv(name, value)
+        create_client(settings.model_copy(update={"sso_issuer": f"http://{host}/realms/main"}))
+
+    async def test_a_provider_elsewhere_is_called_through_the_proxy(
+        self, settings: Settings, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        asked = list[bytes]()
+
+        async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            asked.append(await reader.readline())
+            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+            await writer.drain()
+            writer.close()
+
+        proxy = await asyncio.start_server(answer, "127.0.0.1", 0)
+        async with proxy:
+            port = proxy.sockets[0].getsockname()[1]
+            monkeypatch.setenv("HTTP_PROXY", f"http://127.0.0.1:{port}")
+            elsewhere = settings.model_copy(update={"sso_issuer": "http://sso.example.com"})
+            async with create_client(elsewhere) as client:
+                await client.get("http://sso.example.com/jwks")
+        assert asked == [b"GET http://sso.example.com/jwks HTTP/1.1\r\n"]

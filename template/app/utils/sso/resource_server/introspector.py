@@ -104,8 +104,8 @@ class Introspector:
         self._look_ups = SingleFlight[bytes, tuple[Token, str]]()
         self._log = RateLimitedLog(logger, clock)
         self._answered_at = float("-inf")
-        # None once a token was active.
-        self._inactive_so_far: int | None = 0
+        self._has_been_active = False
+        self._inactive_in_a_row = 0
 
     @property
     def has_worked(self) -> bool:
@@ -251,7 +251,7 @@ class Introspector:
         async with self._admission.admit(client, known=known) as admitted:
             members = await self._breaker.introspect(token)
             admitted.was_active = is_active = members["active"] is True
-        self._warn_of_silence(is_active=is_active)
+        self._warn_of_silence(is_active=is_active, known=known)
         return members
 
     async def _verify(self, token: str) -> Jwt:
@@ -263,18 +263,22 @@ class Introspector:
             REFUSALS.add(1, {"reason": "jwt"})
             raise TokenInvalid(str(error)) from None
 
-    def _warn_of_silence(self, *, is_active: bool) -> None:
+    def _warn_of_silence(self, *, is_active: bool, known: bool) -> None:
         """Warn if every token is inactive, as some providers answer to a wrong secret."""
-        if is_active or self._inactive_so_far is None:
-            self._inactive_so_far = None
+        if is_active:
+            self._has_been_active, self._inactive_in_a_row = True, 0
             return
-        self._inactive_so_far += 1
-        if self._inactive_so_far >= _INACTIVE_TO_WARN:
+        if self._has_been_active and not known:
+            # Anybody can present tokens that were never good.
+            return
+        self._inactive_in_a_row += 1
+        if self._inactive_in_a_row >= _INACTIVE_TO_WARN:
             self._log.warning(
-                "No token has been active since the start, and %s were not: if some of them are"
-                " good, check CLIENT_ID and CLIENT_SECRET, because some providers answer so to a"
-                " wrong secret",
-                self._inactive_so_far,
+                "The provider calls one token after the other inactive, the last %s%s: if some of"
+                " them are good, check CLIENT_ID and CLIENT_SECRET, because some providers answer so"
+                " to a wrong secret",
+                self._inactive_in_a_row,
+                ", which were active before" if self._has_been_active else " since the start",
             )
 
 
