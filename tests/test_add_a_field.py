@@ -110,8 +110,8 @@ def test_two_branches_are_joined_with_one_command(
         (project.folder / f"migrations/versions/{name}.py").write_text(
             f'"""{name}."""\n\nfrom alembic import op\n\n'
             f'revision = "{name}"\ndown_revision = "0001"\n\n\n'
-            f'def upgrade() -> None:\n    op.execute("CREATE TABLE made_{name} ()")\n\n\n'
-            f'def downgrade() -> None:\n    op.execute("DROP TABLE made_{name}")\n',
+            f'def upgrade() -> None:\n    op.execute("CREATE SEQUENCE made_{name}")\n\n\n'
+            f'def downgrade() -> None:\n    op.execute("DROP SEQUENCE made_{name}")\n',
             "utf-8",
         )
     sentence = "uv run poe merge"

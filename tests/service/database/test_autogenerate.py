@@ -178,9 +178,10 @@ CREATE SCHEMA partman; CREATE TABLE partman.part_config (id int);
 
 
 SCHEMAS = """
+import datetime
 import enum
 import sqlalchemy as sa
-from sqlmodel import Field
+from sqlmodel import Field, SQLModel
 from app.database.base import TableBase
 
 class State(enum.Enum):
@@ -190,6 +191,11 @@ class Invoice(TableBase, table=True):
     __table_args__ = {"schema": "billing"}
     number: str = Field(max_length=9, unique=True)
     state: State = Field(sa_type=sa.Enum(State, schema="Odd Name"))
+
+class Event(SQLModel, table=True):
+    __table_args__ = {"postgresql_partition_by": "RANGE (created_at)"}
+    id: int = Field(primary_key=True)
+    created_at: datetime.datetime = Field(primary_key=True)
 
 class Reminder(TableBase, table=True):
     __table_args__ = {"schema": "public"}
@@ -209,6 +215,7 @@ async def test_a_schema_is_made_with_its_first_table_and_compared_from_then_on(
     assert "CREATE SCHEMA IF NOT EXISTS billing" in text
     assert text.count('DROP SCHEMA "Odd Name"') == 1
     assert "DROP SCHEMA public" not in text
+    assert 'postgresql_partition_by="RANGE (created_at)"' in text, "as docs/scaling.md says"
 
 
 SMALL = sa.Enum("OPEN", name="state")

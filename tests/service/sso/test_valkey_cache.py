@@ -341,7 +341,7 @@ class TestALostServer:
             assert cache is not None
             entry = SharedResponse({"active": True}, clock.time())
             await cache.put(b"known", entry, 60)
-            store.execute_command("CLIENT", "PAUSE", "3000", "ALL")
+            store.client_pause(3000)
             flood = [asyncio.create_task(cache.get(b"%d" % number)) for number in range(200)]
             done, waiting = await asyncio.wait(flood, timeout=1)
             assert (len(done), len(waiting)) == (150, 50)

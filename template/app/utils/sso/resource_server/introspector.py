@@ -275,8 +275,8 @@ class Introspector:
         if self._inactive_in_a_row >= _INACTIVE_TO_WARN:
             self._log.warning(
                 "The provider calls one token after the other inactive, the last %s%s: if some of"
-                " them are good, check CLIENT_ID and CLIENT_SECRET, because some providers answer so"
-                " to a wrong secret",
+                " them are good, check CLIENT_ID and CLIENT_SECRET, because some providers answer"
+                " so to a wrong secret",
                 self._inactive_in_a_row,
                 ", which were active before" if self._has_been_active else " since the start",
             )
