@@ -1,18 +1,25 @@
 """Whether the service works, for the platform that runs it; no token is needed."""
 
+import asyncio
 import logging
+import time
 from typing import Literal
 
 from fastapi import APIRouter, Request, Response, status
 from pydantic import BaseModel
+from sqlalchemy.pool import QueuePool
 
 from app.core.openapi import PUBLIC
 from app.database.session import Database
 from app.utils.sso.resource_server.introspector import Introspector, ProviderHealth
+from app.utils.sso.resource_server.rate_limited_log import RateLimitedLog
 
-logger = logging.getLogger(__name__)
+_KNOWN_SECONDS = 1
+# Longer than a statement may take: requests that wait for a dead database have failed by then.
+_BUSY_SECONDS = 10
 
 router = APIRouter(tags=["health"])
+_log = RateLimitedLog(logging.getLogger(__name__), time)
 
 
 class Health(BaseModel):
@@ -24,6 +31,44 @@ class Health(BaseModel):
     status: Literal["ok", "unavailable"]
     database: Literal["ok", "unavailable"]
     identity_provider: ProviderHealth | None = None
+
+
+class DatabaseHealth:
+    """Whether the database answers: asked once a second, however often the service is asked.
+
+    Anybody can ask the service, and must not take the connections that requests need.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+        self._lock = asyncio.Lock()
+        self._answers = False
+        self._asked_at = self._answered_at = float("-inf")
+
+    async def answers(self) -> bool:
+        """Return whether it answers now, or did a second ago."""
+        async with self._lock:
+            if time.monotonic() - self._asked_at >= _KNOWN_SECONDS:
+                self._answers = await self._ask()
+                self._asked_at = time.monotonic()
+            return self._answers
+
+    async def _ask(self) -> bool:
+        try:
+            await self.database.ping()
+        except Exception as error:  # Whatever the error is, requests cannot be served.
+            if isinstance(error, TimeoutError) and self._is_busy():
+                return True
+            _log.warning("Health: the database does not answer (%s)", type(error).__name__)
+            return False
+        self._answered_at = time.monotonic()
+        return True
+
+    def _is_busy(self) -> bool:
+        """Whether requests have taken all connections, and the database has answered lately."""
+        pool = self.database.engine.pool
+        is_full = isinstance(pool, QueuePool) and pool.checkedout() >= pool.size()
+        return is_full and time.monotonic() - self._answered_at < _BUSY_SECONDS
 
 
 @router.head("/health", include_in_schema=False)
@@ -40,11 +85,7 @@ async def read_health(request: Request, response: Response) -> Health:
     replica with wrong settings replaces no other. Later on, and if the provider does not answer at
     all, every replica is affected alike, and taking them out of service would not help.
     """
-    database: Database = request.app.state.database
-    try:
-        await database.ping()
-    except Exception as error:  # Whatever the error is, requests cannot be served.
-        logger.warning("Health: the database does not answer (%s)", type(error).__name__)
+    if not await _database_health(request).answers():
         response.status_code = status.HTTP_503_SERVICE_UNAVAILABLE
         return Health(status="unavailable", database="unavailable")
     introspector: Introspector = request.app.state.introspector
@@ -57,6 +98,14 @@ async def read_health(request: Request, response: Response) -> Health:
         return Health(status="ok", database="ok", identity_provider=provider)
     response.status_code = status.HTTP_503_SERVICE_UNAVAILABLE
     return Health(status="unavailable", database="ok", identity_provider=provider)
+
+
+def _database_health(request: Request) -> DatabaseHealth:
+    state = request.app.state
+    known: DatabaseHealth | None = getattr(state, "database_health", None)
+    if known is None or known.database is not state.database:
+        known = state.database_health = DatabaseHealth(state.database)
+    return known
 
 
 @router.head("/livez", include_in_schema=False)

@@ -21,7 +21,7 @@ from app.health import router as health
 from app.settings import Settings
 from app.utils.sso.resource_server.introspector import open_introspector
 from app.utils.sso.resource_server.resource_metadata import router as resource_metadata
-from app.utils.sso.resource_server.token_first import check_token_first
+from app.utils.sso.resource_server.token_first import TokenFirst
 
 
 @asynccontextmanager
@@ -70,7 +70,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     # The last middleware added is the outermost, so that the template's sees what the service's
     # own answers or raises.
     hooks.configure(app)
-    check_token_first(app)
+    app.add_middleware(TokenFirst)
     app.add_middleware(BodyLimit, max_body_size=settings.max_body_size)
     app.add_middleware(ErrorBoundary)
     if settings.cors_origins:

@@ -1,14 +1,20 @@
 """The application as a whole."""
 
+import asyncio
 import os
 import subprocess
 import sys
+import time
+from contextlib import AsyncExitStack
 from typing import Annotated
+from unittest.mock import Mock
 
 import httpx2
 import pytest
 from fastapi import APIRouter, Depends, FastAPI, Security
 from fastapi.dependencies.utils import get_dependant
+from sqlalchemy import event
+from sqlalchemy.pool import QueuePool
 
 from app.core.project import TITLE, VERSION
 from app.database.session import Database, open_database
@@ -98,6 +104,42 @@ async def test_a_provider_that_refuses_a_service_that_has_worked_takes_no_replic
 
     expected = "unavailable" if status == 429 else "misconfigured"
     assert (response.status_code, response.json()["identity_provider"]) == (200, expected)
+
+
+@pytest.mark.committed
+async def test_asking_for_health_takes_no_connection_from_the_requests(
+    application: FastAPI, client: httpx2.AsyncClient, database: Database
+) -> None:
+    """Anybody may ask, as often as they like."""
+    checked_out: list[int] = []
+    pool = database.engine.sync_engine.pool
+    event.listen(pool, "checkout", lambda *_about: checked_out.append(1))
+
+    answers = await asyncio.gather(*(client.get("/health") for _ in range(100)))
+
+    assert {it.status_code for it in answers} == {200}
+    assert len(checked_out) == 1
+
+
+@pytest.mark.committed
+async def test_a_database_that_is_busy_with_requests_is_not_down(
+    client: httpx2.AsyncClient, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = time.monotonic()
+    monkeypatch.setattr("app.health.time", Mock(monotonic=lambda: now))
+    assert (await client.get("/health")).status_code == 200
+    pool = database.engine.pool
+    assert isinstance(pool, QueuePool)
+    async with AsyncExitStack() as stack:
+        for _ in range(pool.size()):
+            await stack.enter_async_context(database.engine.connect())
+        statuses = []
+        for _ in range(2):
+            now += 6
+            statuses.append((await client.get("/health")).status_code)
+        assert statuses == [200, 503], "and not for ever: a database that is down looks alike"
+    now += 1
+    assert (await client.get("/health")).status_code == 200
 
 
 @pytest.mark.parametrize("path", ["/docs", "/redoc", "/openapi.json"])

@@ -27,9 +27,10 @@ logger = logging.getLogger(__name__)
 PROBLEM_MEDIA_TYPE = "application/problem+json"
 _CONCURRENT = "A concurrent request was in the way; try again."
 # What is said about an invalid request is bounded: a small body may have a hundred thousand unknown
-# members, and a large one a single name.
+# members, a large one a single name, and a nested one a long way to each error.
 _MAX_ERRORS = 100
 _MAX_NAME = 100
+_MAX_DEPTH = 20
 _UNSTORABLE = "The database cannot store a value of the request."
 
 type JsonValue = str | int | float | bool | list[JsonValue] | dict[str, JsonValue] | None
@@ -270,7 +271,10 @@ async def _answer_validation_error(request: Request, error: Exception) -> Respon
     assert isinstance(error, RequestValidationError)  # noqa: S101
     found = error.errors()
     errors: list[JsonValue] = [
-        {"location": [_shortened(it) for it in problem["loc"]], "type": problem["type"]}
+        {
+            "location": [_shortened(it) for it in problem["loc"][:_MAX_DEPTH]],
+            "type": problem["type"],
+        }
         for problem in found[:_MAX_ERRORS]
     ]
     detail = "The request is invalid."

@@ -10,6 +10,8 @@ from app.core.errors import PROBLEM_MEDIA_TYPE, ContentTooLarge, InternalServerE
 
 logger = logging.getLogger(__name__)
 
+# Where ``introspect_token`` keeps what it knows of the request's token, in the ASGI scope.
+TOKEN = "app.token"  # noqa: S105
 _HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",

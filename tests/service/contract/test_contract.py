@@ -2,14 +2,13 @@
 
 import ast
 import re
-from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from importlib import import_module
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import pytest
-from fastapi import APIRouter, Depends, FastAPI
-from fastapi.routing import APIRoute
+from fastapi import Depends, FastAPI
 from sqlalchemy import Column, Integer, UniqueConstraint
 from sqlmodel import SQLModel
 from sqlmodel.ext.asyncio.session import AsyncSession
@@ -78,26 +77,23 @@ async def test_each_forgotten_route_is_named_with_what_to_do(app: FastAPI) -> No
     assert "openapi_extra=PUBLIC" in said
 
 
-def early_route(problem: type[Problem]) -> type[APIRoute]:
-    """Return a kind of route that refuses whoever it is, before it looks at a token."""
+def answer_early(app: FastAPI, problem: type[Problem]) -> None:
+    """Have a middleware refuse whoever calls /early."""
 
-    async def refuse(_request: Request) -> Response:
-        raise problem
-
-    class EarlyRoute(APIRoute):
-        def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-            return refuse
-
-    return EarlyRoute
+    @app.middleware("http")
+    async def refuse(
+        request: Request, call_next: Callable[[Request], Awaitable[Response]]
+    ) -> Response:
+        is_early = request.url.path == "/early"
+        return problem().response() if is_early else await call_next(request)
 
 
 async def test_what_is_refused_before_the_token_is_named(app: FastAPI, bearer: Bearer) -> None:
-    router = APIRouter(route_class=early_route(BadRequest))
+    answer_early(app, BadRequest)
 
-    @router.get("/early")
+    @app.get("/early")
     async def early(_writer: Writer) -> None: ...
 
-    app.include_router(router)
     failing: list[Callable[[], Awaitable[None]]] = [
         lambda: test_access.test_a_caller_without_a_good_token_is_told_to_get_one(app, {}, "plain"),
         lambda: test_access.test_a_caller_without_the_scope_is_refused(app, bearer),
@@ -109,12 +105,11 @@ async def test_what_is_refused_before_the_token_is_named(app: FastAPI, bearer: B
 async def test_an_outage_that_is_blamed_on_the_caller_is_named(
     app: FastAPI, bearer: Bearer, provider: RunningProvider
 ) -> None:
-    router = APIRouter(route_class=early_route(NotFound))
+    answer_early(app, NotFound)
 
-    @router.get("/early")
+    @app.get("/early")
     async def early(_token: CurrentToken) -> None: ...
 
-    app.include_router(router)
     said = await message(
         lambda: test_access.test_an_outage_of_the_provider_is_never_blamed_on_the_caller(
             app, bearer, provider

@@ -11,7 +11,7 @@ import pytest
 
 from app.settings import Settings
 from app.utils.sso.resource_server.introspector import Timeouts
-from tests.service.provider import RunningProvider
+from tests.service.provider import Faults, RunningProvider
 from tests.service.sso.assertions import Log, assert_refused, assert_unavailable, get
 from tests.service.sso.conftest import Clock, Network, Open
 
@@ -44,7 +44,8 @@ async def come_from(
 class Slow:
     """A provider that takes half a second for each call, and counts those that run at once."""
 
-    def __init__(self, network: Network) -> None:
+    def __init__(self, network: Network, seconds: float = 0.5) -> None:
+        self._seconds = seconds
         self.running = self.most = self.calls = 0
         self._network = network
 
@@ -54,7 +55,7 @@ class Slow:
         self.running += 1
         self.most = max(self.most, self.running)
         try:
-            await asyncio.sleep(0.5)
+            await asyncio.sleep(self._seconds)
             return await self._network.forward(request)
         finally:
             self.running -= 1
@@ -95,6 +96,32 @@ class TestAtOnce:
         assert time.monotonic() - begin < 2
         await junk
 
+    async def test_nor_is_there_a_flood_that_takes_the_last_calls_and_places(
+        self, come_from: From, network: Network, provider: RunningProvider
+    ) -> None:
+        other = come_from("192.0.2.1")
+        assert (await get(other, provider.mint())).status_code == 200
+        network.handler = slow = Slow(network, seconds=1.8)
+        junk = asyncio.create_task(flood(come_from("192.0.2.66"), 700))
+        await asyncio.sleep(0.2)
+        assert slow.running == 40
+        answers = await asyncio.gather(*(get(other, provider.mint()) for _ in range(10)))
+        assert {answer.status_code for answer in answers} == {200}
+        await junk
+
+    async def test_tokens_that_were_good_before_may_use_all_calls(
+        self, come_from: From, network: Network, provider: RunningProvider, clock: Clock
+    ) -> None:
+        users = [come_from(f"192.0.2.{number}") for number in range(10)]
+        known = [(user, provider.mint()) for user in users for _ in range(12)]
+        for user, token in known:
+            assert (await get(user, token)).status_code == 200
+        clock.ahead += 61
+        network.handler = slow = Slow(network)
+        answers = await asyncio.gather(*(get(user, token) for user, token in known))
+        assert {answer.status_code for answer in answers} == {200}
+        assert slow.most == 100
+
     async def test_what_waits_for_its_turn_in_vain_is_a_503_and_no_call(
         self, come_from: From, network: Network, log: Log
     ) -> None:
@@ -121,6 +148,19 @@ class TestAtOnce:
         network.handler = network.forward
         answers = await asyncio.gather(*(get(client, provider.mint()) for _ in range(100)))
         assert {answer.status_code for answer in answers} == {200}
+
+
+class _Inactive:
+    """A provider to which every token is inactive, at once."""
+
+    def __init__(self, network: Network) -> None:
+        self._network = network
+
+    async def __call__(self, request: httpx2.Request) -> httpx2.Response:
+        """Answer a request."""
+        if request.method == "GET":
+            return await self._network.forward(request)
+        return httpx2.Response(200, json={"active": False})
 
 
 class TestTheBudget:
@@ -166,12 +206,7 @@ class TestTheBudget:
     async def test_all_clients_together_have_one_too(
         self, come_from: From, network: Network
     ) -> None:
-        async def answer(request: httpx2.Request) -> httpx2.Response:
-            if request.method == "GET":
-                return await network.forward(request)
-            return httpx2.Response(200, json={"active": False})
-
-        network.handler = answer
+        network.handler = _Inactive(network)
         answers = Counter[int]()
         for number in range(6):
             answers += await flood(come_from(f"192.0.2.{number}"), 200, f"of-{number}")
@@ -191,6 +226,18 @@ class TestTheBudget:
         assert await flood(proxy, 300) == {401: 300}
         assert provider.introspection_calls == 300
 
+    @pytest.mark.parametrize(
+        "pretence", [("192.0.2.66", 4711), ("x" * 60_000, 0), ("", 0)], ids=lambda it: it[0][:9]
+    )
+    async def test_who_pretends_to_be_behind_a_proxy_leaves_some_to_others(
+        self, come_from: From, network: Network, pretence: tuple[str, int]
+    ) -> None:
+        network.handler = _Inactive(network)
+        bad = come_from(*pretence)
+        bad.headers["X-Forwarded-For"] = "x"
+        assert await flood(bad, 400) + await flood(bad, 500, "more") == {401: 800, 503: 100}
+        assert await flood(come_from("192.0.2.1"), 200) == {401: 200}
+
     async def test_unless_the_server_trusts_the_proxy(self, come_from: From) -> None:
         """It puts the client's address in the place of the proxy's, with the port 0."""
         client = come_from("203.0.113.7", 0)
@@ -203,3 +250,30 @@ class TestTheBudget:
             answers += await flood(come_from(f"2001:db8::{number}"), 100, f"of-{number}")
         assert answers == {401: 200, 503: 100}
         assert_refused(await get(come_from("2001:db8:0:1::1"), "invented"))
+
+    async def test_a_site_of_ipv6_has_one_too(self, come_from: From, network: Network) -> None:
+        network.handler = _Inactive(network)
+        answers = Counter[int]()
+        for number in range(8):
+            answers += await flood(come_from(f"2001:db8:0:{number}::1"), 100, f"of-{number}")
+        assert answers == {401: 600, 503: 200}
+        assert await flood(come_from("2001:db8:1::1"), 100) == {401: 100}
+
+    async def test_an_address_that_ipv6_maps_is_that_of_ipv4(self, come_from: From) -> None:
+        first = await flood(come_from("::ffff:192.0.2.66"), 150)
+        assert first + await flood(come_from("192.0.2.66"), 150, "more") == {401: 200, 503: 100}
+
+    async def test_a_provider_that_asks_for_fewer_calls_gets_few_about_new_tokens(
+        self, come_from: From, provider: RunningProvider, clock: Clock
+    ) -> None:
+        user, bad = come_from("192.0.2.1"), come_from("192.0.2.66")
+        known = provider.mint()
+        assert (await get(user, known)).status_code == 200
+        provider.faults = Faults(status=429, retry_after="30")
+        assert_unavailable(await get(bad, "invented"))
+        provider.faults = Faults()
+        for minute, expected in [(0.55, 10), (1, 20), (1, 40)]:
+            clock.ahead += minute * 60
+            answers = await flood(bad, 100, f"after-{minute}-{expected}")
+            assert answers == {401: expected, 503: 100 - expected}
+            assert (await get(user, known)).status_code == 200

@@ -1,6 +1,7 @@
 """What an operator reads when the provider cannot be reached: each cause has its own words."""
 
 import asyncio
+import errno
 import socket
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -9,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 from pathlib import Path
 
+import httpx2
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -16,6 +18,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from app.settings import Settings
+from app.utils.sso.resource_server.connection_failures import describe_failure
 from app.utils.sso.resource_server.introspector import Timeouts, open_introspector
 from app.utils.sso.resource_server.provider_errors import ProviderUnreachable
 from template_tools.processes import free_port
@@ -49,11 +52,15 @@ def failure(settings: Settings) -> Failure:
 
 @asynccontextmanager
 async def listen(
-    reply: bytes | None = b"", context: ssl.SSLContext | None = None
+    reply: bytes | None = b"",
+    context: ssl.SSLContext | None = None,
+    asked: asyncio.Event | None = None,
 ) -> AsyncIterator[int]:
     """Serve the same reply to every connection, or none; return the port."""
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if asked is not None:
+            asked.set()
         await reader.read(1)
         if reply is None:
             # Until the client gives up.
@@ -150,7 +157,7 @@ async def test_a_server_that_is_no_web_server(failure: Failure) -> None:
     async with listen(b"220 mail.example.com ESMTP\r\n") as port:
         url = f"http://127.0.0.1:{port}"
         text = await failure(sso_issuer=url)
-    assert text == f"RemoteProtocolError at {url} (the reply is not HTTP)"
+    assert text == f"RemoteProtocolError at {url} (the reply is cut off, or is not HTTP)"
 
 
 @pytest.mark.parametrize("known", [False, True], ids=["discovery", "introspection"])
@@ -208,6 +215,54 @@ async def test_a_proxy_that_is_not_used_is_not_named(
     text = await failure(sso_issuer=f"http://127.0.0.1:{free_port()}")
     assert text.endswith("(the connection is refused)")
     assert "proxy" not in text
+
+
+@pytest.mark.parametrize(
+    "exceptions",
+    [
+        "idp.example.com",
+        ".example.com",
+        "*.example.com",
+        "example.com",
+        "http://idp.example.com",
+        "idp.example.com:80",
+        "idp.example.com:8443",
+        "10.0.0.0/8",
+        "*",
+        " idp.example.com , other.example.com",
+        "",
+    ],
+)
+async def test_the_proxy_is_named_if_and_only_if_it_is_used(
+    failure: Failure, monkeypatch: pytest.MonkeyPatch, exceptions: str
+) -> None:
+    asked = asyncio.Event()
+    async with listen(b"HTTP/1.1 502 Bad Gateway\r\n\r\n", asked=asked) as port:
+        monkeypatch.setenv("HTTP_PROXY", f"http://127.0.0.1:{port}")
+        monkeypatch.setenv("NO_PROXY", exceptions)
+        text = await failure(sso_issuer="http://idp.example.com", seconds=5)
+    assert ("HTTP_PROXY" in text) == (asked.is_set() and "502" not in text)
+    assert asked.is_set() or "does not resolve" in text or "TimeoutError" in text
+
+
+async def test_a_proxy_that_does_not_answer(
+    failure: Failure, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with listen(None) as port:
+        monkeypatch.setenv("HTTPS_PROXY", f"http://127.0.0.1:{port}")
+        text = await failure(sso_issuer="https://sso.example.com", seconds=2)
+    assert "HTTPS_PROXY" in text or "within 2 s" in text
+
+
+@pytest.mark.parametrize("number", sorted(errno.errorcode))
+def test_whatever_the_system_says_is_said(number: int) -> None:
+    error = httpx2.ConnectError("All connection attempts failed")
+    error.__cause__ = ExceptionGroup("several", [OSError(number, "what it says")])
+    url = httpx2.URL("https://sso.example.com")
+    text = describe_failure(error, url, httpx2.AsyncClient(trust_env=False))
+    reason = text.removeprefix("ConnectError at https://sso.example.com (").removesuffix(")")
+    assert len(reason) > 5
+    assert reason != text
 
 
 async def test_an_issuer_without_a_metadata_document(failure: Failure) -> None:

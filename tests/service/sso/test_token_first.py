@@ -2,24 +2,38 @@
 
 import json
 import tracemalloc
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
 from typing import Annotated
 
 import httpx2
 import pytest
-from fastapi import APIRouter, Depends, FastAPI, Header, HTTPException, Security
+from fastapi import (
+    APIRouter,
+    Depends,
+    FastAPI,
+    Header,
+    HTTPException,
+    Query,
+    Request,
+    Response,
+    Security,
+    WebSocket,
+)
 from pydantic import BaseModel
 from starlette.types import Message
 
 from app.core.errors import add_exception_handlers
 from app.core.etag import IfMatch
+from app.core.middleware import ErrorBoundary
 from app.settings import Settings
 from app.utils.sso.introspection import CurrentToken, introspect_token
 from app.utils.sso.introspection_schema import TokenData
 from app.utils.sso.resource_server.introspector import open_introspector
-from app.utils.sso.resource_server.token_first import check_token_first
+from app.utils.sso.resource_server.token_first import TokenFirst
 from template_tools.pytest_plugin import Bearer
 from tests.service.provider import Faults, RunningProvider
+from tests.service.sso.assertions import Log
 from tests.service.sso.metrics import Recorder
 
 
@@ -42,10 +56,51 @@ async def read_token(token: CurrentToken) -> TokenData:
 Reader = Annotated[TokenData, Security(introspect_token, scopes=["report:read"])]
 
 
-def unordered_app() -> FastAPI:
+@dataclass
+class Endpoint:
+    """An endpoint that is an object, and has no hash."""
+
+    async def __call__(self, _body: Body, _token: CurrentToken) -> None:
+        """Be a route."""
+
+
+async def set_tenant(request: Request) -> None:
+    """Be what another dependency of the route builds on."""
+    request.state.tenant = "a"
+
+
+async def read_tenant(request: Request, _token: CurrentToken) -> str:
+    """Build on ``set_tenant``."""
+    return str(request.state.tenant)
+
+
+def unordered_app(settings: Settings) -> FastAPI:
     """Return a service whose routes name everything else before the token."""
     app = FastAPI()
+    app.state.settings = settings
     add_exception_handlers(app)
+    mounted = FastAPI()
+    add_exception_handlers(mounted)
+    mounted.state = app.state
+    app.mount("/mounted", mounted)
+
+    @mounted.put("/inside")
+    async def inside(_body: Body, _token: CurrentToken) -> None: ...
+
+    app.put("/object")(Endpoint())
+
+    @app.get("/query")
+    async def query(_query: Annotated[Body, Query()], _token: CurrentToken) -> None: ...
+
+    @app.put("/tenant", dependencies=[Depends(set_tenant)])
+    async def tenant(_body: Body, tenant: Annotated[str, Depends(read_tenant)]) -> str:
+        return tenant
+
+    @app.websocket("/socket")
+    async def socket(
+        socket: WebSocket, _none: Annotated[None, Depends(refuse)], _token: CurrentToken
+    ) -> None:
+        await socket.accept()
 
     @app.put("/precondition")
     async def precondition(_if_match: IfMatch, _body: Body, _token: CurrentToken) -> None: ...
@@ -83,18 +138,19 @@ def unordered_app() -> FastAPI:
     app.put("/shared/protected", dependencies=[Depends(introspect_token)])(shared)
     app.put("/shared/scoped", dependencies=[Security(introspect_token, scopes=["a"])])(shared)
 
-    check_token_first(app)
+    app.add_middleware(TokenFirst)
+    app.add_middleware(ErrorBoundary)
     return app
 
 
 PROTECTED = ["/precondition", "/check", "/nested", "/header", "/of/two/routers", "/once"]
+PROTECTED += ["/object", "/tenant", "/mounted/inside", "/shared/protected"]
 
 
 @pytest.fixture
 async def unordered(settings: Settings) -> AsyncIterator[FastAPI]:
     """The service with the unordered routes."""
-    app = unordered_app()
-    app.state.settings = settings
+    app = unordered_app(settings)
     async with open_introspector(settings) as app.state.introspector:
         yield app
 
@@ -177,9 +233,79 @@ async def test_a_token_is_looked_up_once_for_a_request(
     assert len(recorder["sso.token_cache.lookups"].amounts) == 1
 
 
-async def test_a_test_may_replace_the_check(unordered: FastAPI, caller: httpx2.AsyncClient) -> None:
-    unordered.dependency_overrides[introspect_token] = lambda: TokenData(active=True, sub="a")
-    assert (await caller.put("/once", json={"name": "a"})).json() == "a"
+@pytest.mark.parametrize("replaced", [introspect_token, read_token])
+async def test_a_test_may_replace_the_check_or_what_takes_it(
+    unordered: FastAPI, caller: httpx2.AsyncClient, replaced: Callable[..., object]
+) -> None:
+    user = TokenData(active=True, sub="a")
+    unordered.dependency_overrides = {replaced: lambda: user, refuse: lambda: None}
+    assert (await caller.put("/nested", json={"name": "a"})).status_code == 200
+    other = await caller.put("/once", json={"name": "a"})
+    assert other.status_code == (401 if replaced is read_token else 200)
+
+
+async def test_dependencies_are_resolved_in_the_order_in_which_they_are_listed(
+    caller: httpx2.AsyncClient, bearer: Bearer
+) -> None:
+    response = await caller.put("/tenant", json={"name": "a"}, headers=bearer())
+    assert (response.status_code, response.json()) == (200, "a")
+
+
+async def test_a_middleware_of_a_team_is_not_in_the_way(
+    unordered: FastAPI, caller: httpx2.AsyncClient, bearer: Bearer
+) -> None:
+    @unordered.middleware("http")
+    async def look(
+        request: Request, call_next: Callable[[Request], Awaitable[Response]]
+    ) -> Response:
+        await request.body()
+        return await call_next(request)
+
+    response = await caller.put("/once", content="{", headers={"Content-Type": "application/json"})
+    assert response.status_code == 401
+    assert response.headers["WWW-Authenticate"].startswith("Bearer")
+    headers = bearer(scope="report:read")
+    assert (await caller.put("/once", json={"name": "a"}, headers=headers)).json() == "a"
+
+
+async def test_a_bug_in_the_check_is_a_500_that_is_logged(
+    unordered: FastAPI, caller: httpx2.AsyncClient, bearer: Bearer, log: Log
+) -> None:
+    unordered.state.introspector = None
+    response = await caller.put("/once", json={"name": "a"}, headers=bearer())
+    assert response.status_code == 500
+    assert "Unhandled error in PUT" in log.text
+
+
+async def test_no_query_is_parsed_for_a_caller_without_a_token(
+    caller: httpx2.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def parse(*_about: object) -> None:
+        pytest.fail("The query was parsed")
+
+    monkeypatch.setattr("starlette.datastructures.parse_qsl", parse)
+    monkeypatch.setattr("starlette.requests.cookie_parser", parse)
+    response = await caller.get("/query?name=a", headers={"Cookie": "a=b"})
+    assert response.status_code == 401
+
+
+@pytest.mark.parametrize("bad", ["", "Bearer unknown"])
+async def test_a_web_socket_is_refused_before_its_other_dependencies(
+    unordered: FastAPI, bad: str
+) -> None:
+    headers = [(b"authorization", bad.encode())] if bad else []
+    scope = {"type": "websocket", "path": "/socket", "headers": headers, "query_string": b""}
+    sent = list[Message]()
+
+    async def receive() -> Message:
+        return {"type": "websocket.connect"}
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    about = {"extensions": {"websocket.http.response": {}}, "client": ("192.0.2.1", 1)}
+    await unordered(scope | about | {"app": unordered}, receive, send)
+    assert sent[0]["status"] == 401
 
 
 async def test_an_outage_is_said_before_the_body_is_read(

@@ -20,6 +20,7 @@ from fastapi.security.base import SecurityBase
 from starlette.requests import HTTPConnection
 
 from app.core.errors import Problem
+from app.core.middleware import TOKEN
 from app.utils.sso.errors import (
     ProviderMisconfigured,
     ProviderUnavailable,
@@ -42,7 +43,6 @@ logger = logging.getLogger(__name__)
 # The syntax of a token (RFC 6750 §2.1); no provider issues one with another character.
 _TOKEN = re.compile(r"[A-Za-z0-9._~+/-]+=*", re.ASCII)
 _MAX_TOKEN_BYTES = 8 * 1024
-_KNOWN = "app.token"
 _FORWARDED = frozenset({"forwarded", "x-forwarded-for"})
 
 
@@ -75,10 +75,10 @@ class TokenIntrospection(SecurityBase):
             bearer = _bearer_token(connection, required.scopes)
             introspector: Introspector = connection.app.state.introspector
             # Once per request, however many dependencies ask.
-            known: Token | None = connection.scope.get(_KNOWN)
+            known: Token | None = connection.scope.get(TOKEN)
             if known is None:
                 known = await introspector.look_up(bearer, _client(connection))
-                connection.scope[_KNOWN] = known
+                connection.scope[TOKEN] = known
             return introspector.validate(bearer, known, required.scopes)
         except Problem as refusal:
             add_resource_metadata(refusal, metadata_url(connection))

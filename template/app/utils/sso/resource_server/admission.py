@@ -9,7 +9,7 @@ own, and what the service asks for itself (a canary, keys, metadata) needs no ad
 import asyncio
 import ipaddress
 import logging
-from collections import OrderedDict, deque
+from collections import Counter, OrderedDict, deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -27,8 +27,21 @@ logger = logging.getLogger(__name__)
 # Their sum is below the number of connections to the provider, which leaves some for the service.
 CALLS_FOR_KNOWN_TOKENS = 50
 CALLS_FOR_UNKNOWN_TOKENS = 50
+# Of these and of the places to wait in, no client has all, however many tokens it presents.
+_CALLS_OF_ONE_CLIENT = 40
 _WAITING = 2_000
+_WAITING_OF_ONE_CLIENT = 500
 _CLIENTS = 10_000
+
+# Answers other than "active" that are allowed, a second; ten times as many at once.
+_FROM_ALL = 100
+# Behind a proxy that the server does not trust, clients cannot be told apart.
+_FROM_UNKNOWN_CLIENTS = 80
+_FROM_ONE_CLIENT = 20
+_FROM_ONE_SITE = 60
+# After the provider has asked for fewer calls; twice as many after each minute without that.
+_SLOWEST = 1
+_SLOW_SECONDS = 60
 
 
 @dataclass
@@ -47,9 +60,15 @@ class Admission:
         self._known = _Turns(CALLS_FOR_KNOWN_TOKENS)
         self._unknown = _Turns(CALLS_FOR_UNKNOWN_TOKENS)
         # Inactive answers and failures; what ends well is given back.
-        self._budget = RateLimit(clock, per_second=100, burst=1_000)
+        self._speed: float = _FROM_ALL
+        self._budget = self._new_budget(_FROM_ALL)
+        self._slowed_at = float("-inf")
         self._budgets = LRUCache[str, RateLimit](_CLIENTS)
         self._log = RateLimitedLog(logger, clock)
+
+    def slow_down(self) -> None:
+        """Admit few tokens that were never good: the provider asks for fewer calls."""
+        self._set_speed(_SLOWEST)
 
     @asynccontextmanager
     async def admit(self, client: str | None, *, known: bool) -> AsyncIterator[Admitted]:
@@ -62,18 +81,21 @@ class Admission:
         Raises:
             LookUpNotAdmitted: Too many tokens that are not good were presented, or wait already.
         """
+        owner, site = _networks(client)
         turns = self._known if known else self._unknown
-        owner = "" if client is None else _network(client)
+        if known and not turns.has_one_for(owner) and self._unknown.has_one_for(owner):
+            turns = self._unknown
+        budgets = [] if known else [*self._budgets_of(owner, site), self._current_budget()]
+        for budget in budgets:
+            if budget.is_exhausted:
+                raise self._too_many(budget)
         try:
             await turns.take(owner, self._wait_seconds)
         except TimeoutError:
-            raise self._refusal("for seconds others were before it", 1) from None
+            self._log.warning("A token was not looked up: for seconds others were before it")
+            raise _refusal("for seconds others were before it", 1) from None
         admitted = Admitted()
         try:
-            if known:
-                yield admitted
-                return
-            budgets = [*([self._budget_of(owner)] if owner else []), self._budget]
             self._spend(budgets)
             try:
                 yield admitted
@@ -82,25 +104,48 @@ class Admission:
                     for budget in budgets:
                         budget.give_back()
         finally:
-            turns.give_back()
+            turns.give_back(owner)
 
     def _spend(self, budgets: list[RateLimit]) -> None:
         for number, budget in enumerate(budgets):
             if not budget.take():
                 for spent in budgets[:number]:
                     spent.give_back()
-                raise self._refusal("too many like it were not good", budget.retry_after)
+                raise self._too_many(budget)
 
-    def _budget_of(self, owner: str) -> RateLimit:
-        budget = self._budgets.get(owner)
-        if budget is None:
-            budget = self._budgets[owner] = RateLimit(self._clock, per_second=20, burst=200)
-        return budget
+    def _budgets_of(self, client: str, site: str) -> list[RateLimit]:
+        # A site that is one address has the budget of that address only.
+        speeds = {
+            site: _FROM_ONE_SITE,
+            client: _FROM_ONE_CLIENT if client else _FROM_UNKNOWN_CLIENTS,
+        }
+        for owner, per_second in speeds.items():
+            if owner not in self._budgets:
+                self._budgets[owner] = self._new_budget(per_second)
+        return [self._budgets[owner] for owner in speeds]
 
-    def _refusal(self, why: str, retry_after: int) -> LookUpNotAdmitted:
-        self._log.warning("A token was not looked up: %s", why)
-        REFUSALS.add(1, {"reason": "admission"})
-        return LookUpNotAdmitted(why, retry_after=retry_after)
+    def _current_budget(self) -> RateLimit:
+        is_slow = self._speed < _FROM_ALL
+        if is_slow and self._clock.monotonic() - self._slowed_at >= _SLOW_SECONDS:
+            self._set_speed(min(2 * self._speed, _FROM_ALL))
+        return self._budget
+
+    def _set_speed(self, per_second: float) -> None:
+        self._speed = per_second
+        self._slowed_at = self._clock.monotonic()
+        self._budget = self._new_budget(per_second)
+
+    def _new_budget(self, per_second: float) -> RateLimit:
+        return RateLimit(self._clock, per_second=per_second, burst=round(10 * per_second))
+
+    def _too_many(self, budget: RateLimit) -> LookUpNotAdmitted:
+        self._log.warning("A token was not looked up: too many from there were not good")
+        return _refusal("too many from there were not good", budget.retry_after)
+
+
+def _refusal(why: str, retry_after: int) -> LookUpNotAdmitted:
+    REFUSALS.add(1, {"reason": "admission"})
+    return LookUpNotAdmitted(why, retry_after=retry_after)
 
 
 class _Turns:
@@ -108,15 +153,21 @@ class _Turns:
 
     def __init__(self, size: int) -> None:
         self._free = size
+        self._taken = Counter[str]()
         self._waiting = OrderedDict[str, deque[asyncio.Future[None]]]()
         self._count = 0
 
+    def has_one_for(self, owner: str) -> bool:
+        """Whether ``owner`` would not have to wait."""
+        return self._free > 0 and self._taken[owner] < _CALLS_OF_ONE_CLIENT
+
     async def take(self, owner: str, seconds: float) -> None:
         """Take a turn; ``TimeoutError`` is that none was free in time."""
-        if self._free:
-            self._free -= 1
+        if self.has_one_for(owner):
+            self._grant(owner)
             return
-        if self._count >= _WAITING:
+        places = len(self._waiting.get(owner, ()))
+        if self._count >= _WAITING or places >= _WAITING_OF_ONE_CLIENT:
             raise TimeoutError
         turn = asyncio.get_running_loop().create_future()
         self._waiting.setdefault(owner, deque()).append(turn)
@@ -127,23 +178,30 @@ class _Turns:
         except BaseException:
             if turn.done() and not turn.cancelled():
                 # It came in the moment in which its owner gave up.
-                self.give_back()
+                self.give_back(owner)
             raise
         finally:
             self._count -= 1
             self._remove(owner, turn)
 
-    def give_back(self) -> None:
+    def give_back(self, owner: str) -> None:
         """Hand a turn on to the owner who has waited longest for theirs."""
-        while self._waiting:
-            owner, turns = self._waiting.popitem(last=False)
+        self._free += 1
+        self._taken[owner] -= 1
+        if not self._taken[owner]:
+            del self._taken[owner]
+        while (next_ := next(filter(self.has_one_for, self._waiting), None)) is not None:
+            turns = self._waiting.pop(next_)
             turn = turns.popleft()
             if turns:
-                self._waiting[owner] = turns
+                self._waiting[next_] = turns
             if not turn.done():
+                self._grant(next_)
                 turn.set_result(None)
-                return
-        self._free += 1
+
+    def _grant(self, owner: str) -> None:
+        self._free -= 1
+        self._taken[owner] += 1
 
     def _remove(self, owner: str, turn: asyncio.Future[None]) -> None:
         turns = self._waiting.get(owner)
@@ -153,14 +211,18 @@ class _Turns:
                 del self._waiting[owner]
 
 
-def _network(client: str) -> str:
-    """Return whose budget an address shares: of IPv6, one client has a whole /64."""
+def _networks(client: str | None) -> tuple[str, str]:
+    """Return whose budgets an address shares: of IPv6, one client has a /64, and a site a /48.
+
+    Both are empty where the address is unknown, or is none.
+    """
     try:
-        address = ipaddress.ip_address(client)
+        address = ipaddress.ip_address(client or "")
     except ValueError:
-        return client
-    if isinstance(address, ipaddress.IPv6Address):
-        if address.ipv4_mapped is not None:
-            return str(address.ipv4_mapped)
-        return str(ipaddress.ip_network((int(address) >> 64 << 64, 64)))
-    return client
+        return "", ""
+    if isinstance(address, ipaddress.IPv4Address):
+        return str(address), str(address)
+    if address.ipv4_mapped:
+        return str(address.ipv4_mapped), str(address.ipv4_mapped)
+    network = ipaddress.ip_network((address, 64), strict=False)
+    return str(network), str(network.supernet(new_prefix=48))

@@ -54,8 +54,10 @@ class CircuitBreaker:
         clock: Clock,
         *,
         distrustful: bool,
+        when_limited: Callable[[], None] = lambda: None,
     ) -> None:
         self._introspect = introspect
+        self._when_limited = when_limited
         self._distrustful = distrustful
         self._clock = clock
         self._log = RateLimitedLog(logging.getLogger(__name__), clock)
@@ -164,6 +166,7 @@ class CircuitBreaker:
         raise ProviderUnreachable("no calls are made", retry_after=left)
 
     def _limit_rate(self, error: ProviderRateLimited) -> None:
+        self._when_limited()
         self._hold(State.RATE_LIMITED, error.retry_after)
         self._log.warning("The identity provider limits the rate of introspection (429)")
 

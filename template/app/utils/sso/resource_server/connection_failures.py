@@ -5,10 +5,11 @@ connection is the same; what tells them apart is the exception that caused it.
 """
 
 import errno
+import os
 import socket
 import ssl
 from collections.abc import Iterator
-from urllib.request import getproxies, proxy_bypass
+from urllib.request import getproxies
 
 import httpx2
 
@@ -30,13 +31,13 @@ def origin(url: httpx2.URL) -> str:
     return f"{url.scheme}://{host}{port}"
 
 
-def describe_failure(error: Exception, url: httpx2.URL) -> str:
+def describe_failure(error: Exception, url: httpx2.URL, client: httpx2.AsyncClient) -> str:
     """Return what failed, where, why, and which setting is concerned."""
-    proxy = _proxy_variable(url)
+    proxy = _proxy_variable(url, client)
     through = f" through the proxy of {proxy}" if proxy else ""
     where = f"{type(error).__name__} at {origin(url)}{through}"
     reason = _reason(error)
-    if proxy and not isinstance(error, httpx2.TimeoutException):
+    if proxy and not isinstance(error, httpx2.PoolTimeout):
         reason = f"{reason or 'the connection failed'}; if the proxy is not meant, set NO_PROXY"
     return f"{where} ({reason})" if reason else where
 
@@ -44,12 +45,14 @@ def describe_failure(error: Exception, url: httpx2.URL) -> str:
 def _reason(error: Exception) -> str | None:
     if isinstance(error, httpx2.ConnectTimeout):
         return "no connection within 1 s"
+    if isinstance(error, httpx2.PoolTimeout):
+        return "all connections are in use"
     if isinstance(error, httpx2.TimeoutException):
         return "no answer within 5 s"
     if isinstance(error, httpx2.ProxyError):
         return "the proxy refuses to connect"
     if isinstance(error, httpx2.RemoteProtocolError):
-        return "the reply is not HTTP"
+        return "the reply is cut off, or is not HTTP"
     for cause in _causes(error):
         if isinstance(cause, ssl.SSLCertVerificationError):
             return _certificate_failure(cause)
@@ -57,8 +60,8 @@ def _reason(error: Exception) -> str | None:
             return "no TLS connection could be made; is it an http:// address?"
         if isinstance(cause, socket.gaierror):
             return "the host's name does not resolve"
-        if isinstance(cause, OSError) and cause.errno in _UNREACHABLE:
-            return _UNREACHABLE[cause.errno]
+        if isinstance(cause, OSError) and cause.errno:
+            return _UNREACHABLE.get(cause.errno) or os.strerror(cause.errno)
     return None
 
 
@@ -85,10 +88,11 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
         waiting += [it for it in (cause.__cause__, cause.__context__) if it is not None]
 
 
-def _proxy_variable(url: httpx2.URL) -> str | None:
-    """Return the variable whose proxy the client uses for a URL, as the client finds it."""
-    proxies = getproxies()
-    if proxy_bypass(url.host):
+def _proxy_variable(url: httpx2.URL, client: httpx2.AsyncClient) -> str | None:
+    """Return the variable whose proxy the client uses for a URL."""
+    # The client's own choice: it reads NO_PROXY in another way than the standard library.
+    if client._transport_for_url(url) is client._transport:
         return None
+    proxies = getproxies()
     found = next((name for name in (url.scheme, "all") if proxies.get(name)), None)
     return None if found is None else f"{found.upper()}_PROXY"

@@ -91,8 +91,13 @@ class Introspector:
             provider, settings, self._verifier, self._names, clock
         )
         in_production = settings.environment == "production"
-        self._breaker = CircuitBreaker(self._endpoint.introspect, clock, distrustful=in_production)
         self._admission = Admission(clock, timeouts.admission)
+        self._breaker = CircuitBreaker(
+            self._endpoint.introspect,
+            clock,
+            distrustful=in_production,
+            when_limited=self._admission.slow_down,
+        )
         self._validator = TokenValidator(settings, clock)
         self._cache = TokenCache(settings, clock)
         self._shared_cache = shared_cache

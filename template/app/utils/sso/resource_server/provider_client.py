@@ -132,7 +132,7 @@ class ProviderClient:
                     # The provider may have been restarted.
                     return await self._send_once(request)
         except (httpx2.HTTPError, httpx2.InvalidURL) as error:
-            raise ProviderUnreachable(describe_failure(error, request.url)) from error
+            raise ProviderUnreachable(describe_failure(error, request.url, self._client)) from error
 
     async def _send_once(self, request: httpx2.Request) -> Reply:
         response = await self._client.send(request, stream=True)

@@ -16,10 +16,10 @@ class RateLimit:
         self._counted_at = clock.monotonic()
 
     @property
-    def is_unused(self) -> bool:
-        """Whether a new limit would allow the same, so that this one need not be kept."""
+    def is_exhausted(self) -> bool:
+        """Whether no event is allowed now."""
         self._count()
-        return self._allowed >= self._burst
+        return self._allowed < 1
 
     @property
     def retry_after(self) -> int:
@@ -29,8 +29,7 @@ class RateLimit:
 
     def take(self) -> bool:
         """Return whether the event may happen now, and count it if so."""
-        self._count()
-        if self._allowed < 1:
+        if self.is_exhausted:
             return False
         self._allowed -= 1
         return True
