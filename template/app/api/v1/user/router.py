@@ -1,7 +1,7 @@
 """The routes of the user resource.
 
-A scope limits what a client may do, and says nothing about the person who uses it: each caller with
-``user:write`` may change every user. Where rows belong to people, compare with ``CurrentUser``, or
+A scope limits what a client may do, and says nothing about the person who uses it: whoever has the
+scope to write may change every row. Where rows belong to people, compare with ``CurrentUser``, or
 ask for a role.
 """
 

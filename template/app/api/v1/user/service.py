@@ -16,7 +16,8 @@ async def list_users(session: AsyncSession, query: UserQuery) -> Rows[User]:
 
 
 async def create_user(session: AsyncSession, data: UserCreate) -> User:
-    return await insert_row(session, User, data.model_dump())
+    values = data.model_dump()
+    return await insert_row(session, User, values)
 
 
 async def read_user(session: AsyncSession, user_id: UUID) -> User:
@@ -26,7 +27,8 @@ async def read_user(session: AsyncSession, user_id: UUID) -> User:
 async def update_user(
     session: AsyncSession, user_id: UUID, data: UserUpdate, precondition: Precondition
 ) -> User:
-    return await update_row(session, User, user_id, data.changes(), precondition)
+    changes = data.changes()
+    return await update_row(session, User, user_id, changes, precondition)
 
 
 async def delete_user(session: AsyncSession, user_id: UUID, precondition: Precondition) -> None:
