@@ -72,7 +72,7 @@ def test_what_is_said_to_stand_elsewhere_is_linked() -> None:
 # What was written of an earlier layout stays.
 _HISTORY = ("CHANGELOG.md", "docs/decisions/")
 # What the examples of the documentation call their team's own files.
-_EXAMPLES = ("invoice", "app/core/sku.py")
+_EXAMPLES = ("invoice", "app/core/sku.py", "test_language.py")
 
 
 def shipped_paths() -> set[str]:
