@@ -104,7 +104,7 @@ def test_many_resources_whatever_they_are_called_pass_the_checks_and_their_tests
     # A change that no migration knows of would get into the next resource's.
     model = project.folder / "app/database/model/flag.py"
     text = model.read_text("utf-8")
-    model.write_text(f"{text}    is_red: bool\n", "utf-8")
+    model.write_text(f"{text}    is_red: bool | None = None\n", "utf-8")
     done = project.poe("resource", "label", "text:str")
     assert done.returncode == 1
     assert "Write a migration for that first" in output(done)
