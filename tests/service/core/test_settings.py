@@ -136,6 +136,7 @@ def test_where_id_tokens_would_be_accepted_production_does_not_start(
 
 def test_what_is_not_set_is_as_it_is_documented(environment: pytest.MonkeyPatch) -> None:
     environment.delenv("SSO_MODE")
+    environment.setenv("SSO_AUDIENCE", "no-client")
     settings = load_settings(CoreSettings)
     assert settings.sso_mode == SSO_MODE
     # New projects have a stricter default, in their own settings.
