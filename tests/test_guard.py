@@ -154,8 +154,8 @@ CASES: list[Case] = [
         schema.table_added,
         "app/health.py",
         "Message",
-        "logger = ",
-        "class Message(TableBase, table=True):\n    x: int\n\n\nlogger = ",
+        "router = ",
+        "class Message(TableBase, table=True):\n    x: int\n\n\nrouter = ",
     ),
     (
         questions.asks_for_trust,
@@ -189,8 +189,8 @@ CASES: list[Case] = [
         code.asks_for_a_new_name,
         "app/health.py",
         "app.settings.get_settings",
-        "logger = ",
-        "from app.settings import get_settings\n\nlogger = ",
+        "router = ",
+        "from app.settings import get_settings\n\nrouter = ",
     ),
     (
         code.name_gone,
