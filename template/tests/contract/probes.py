@@ -402,8 +402,9 @@ _MALFORMED_TAGS = (
 )
 _OTHER_TAGS = (
     *('W/"1"', '"0"', '"-1"', '"01"', '"1.0"', '""', '"9999999999999999999999999"'),
-    *(f'"{CANARY}"', '"' + "x" * 50_000 + '"', ", ".join(['"x"'] * 5000)),
+    *(f'"{CANARY}"', '"' + "x" * 1000 + '"', ", ".join(['"x"'] * 200)),
 )
+_LONG_TAGS = ('"' + "x" * 50_000 + '"', ", ".join(['"x"'] * 5000))
 
 
 def _preconditions(resource: Resource, key: UUID) -> Iterator[Probe]:
@@ -411,6 +412,7 @@ def _preconditions(resource: Resource, key: UUID) -> Iterator[Probe]:
     for values, statuses in (
         (_MALFORMED_TAGS, {400}),
         (_OTHER_TAGS, {412}),
+        (_LONG_TAGS, {400}),
         (("", " "), {400, 428}),
     ):
         for value in values:

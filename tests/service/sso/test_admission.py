@@ -1,7 +1,6 @@
 """What a flood of invented tokens may cost the provider, and the callers with good ones."""
 
 import asyncio
-import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
@@ -78,9 +77,8 @@ class TestAtOnce:
 
         junk = asyncio.create_task(flood(user, 1000))
         await asyncio.sleep(0.1)
-        begin = time.monotonic()
         assert (await get(user, token)).status_code == 200
-        assert time.monotonic() - begin < 1.5
+        assert not junk.done()
         answers = await junk
         assert set(answers) == {401, 503}
         assert slow.most <= 51
@@ -91,9 +89,8 @@ class TestAtOnce:
         network.handler = Slow(network)
         junk = asyncio.create_task(flood(come_from("192.0.2.66"), 1000))
         await asyncio.sleep(0.1)
-        begin = time.monotonic()
         assert (await get(come_from("192.0.2.1"), provider.mint())).status_code == 200
-        assert time.monotonic() - begin < 2
+        assert not junk.done()
         await junk
 
     async def test_nor_is_there_a_flood_that_takes_the_last_calls_and_places(

@@ -423,7 +423,9 @@ class TestCommands:
         assert not state_folder(fresh_root, "dev").exists()
 
     def test_an_unknown_command_is_one_sentence(self, fresh_root: Path) -> None:
-        (fresh_root / ".env").write_text("DATABASE_URL=postgresql://elsewhere/app\n")
+        environment = fresh_root / ".env"
+        environment.write_text("DATABASE_URL=postgresql://elsewhere/app\n")
+        environment.chmod(0o600)
         answer = run(fresh_root, "no-such-command")
         assert answer.returncode == 1
         assert answer.stderr == "error: Cannot run `no-such-command`: No such file or directory.\n"
@@ -438,7 +440,8 @@ class TestCommands:
 
         assert url().stderr.startswith("error: No database server is running.")
         with running_server("dev", root) as server:
-            assert url().stdout.strip() == server.url("app").replace("+asyncpg", "")
+            expected = server.url("app").replace("+asyncpg", "") + "?sslmode=disable"
+            assert url().stdout.strip() == expected
 
 
 class TestFallBacks:
