@@ -18,8 +18,9 @@ _KNOWN_SECONDS = 1
 # Longer than a statement may take: requests that wait for a dead database have failed by then.
 _BUSY_SECONDS = 10
 
+logger = RateLimitedLog(logging.getLogger(__name__), time)
+
 router = APIRouter(tags=["health"])
-_log = RateLimitedLog(logging.getLogger(__name__), time)
 
 
 class Health(BaseModel):
@@ -42,27 +43,30 @@ class DatabaseHealth:
     def __init__(self, database: Database) -> None:
         self.database = database
         self._lock = asyncio.Lock()
-        self._answers = False
+        self._error: Exception | None = None
         self._asked_at = self._answered_at = float("-inf")
 
-    async def answers(self) -> bool:
-        """Return whether it answers now, or did a second ago."""
+    async def check(self) -> None:
+        """Return if it answers now, or did a second ago.
+
+        Raises:
+            Exception: It does not, for whatever reason.
+        """
         async with self._lock:
             if time.monotonic() - self._asked_at >= _KNOWN_SECONDS:
-                self._answers = await self._ask()
+                self._error = await self._ask()
                 self._asked_at = time.monotonic()
-            return self._answers
+            if self._error is not None:
+                raise self._error.with_traceback(None)
 
-    async def _ask(self) -> bool:
+    async def _ask(self) -> Exception | None:
         try:
             await self.database.ping()
-        except Exception as error:  # Whatever the error is, requests cannot be served.
-            if isinstance(error, TimeoutError) and self._is_busy():
-                return True
-            _log.warning("Health: the database does not answer (%s)", type(error).__name__)
-            return False
+        except Exception as error:
+            is_busy = isinstance(error, TimeoutError) and self._is_busy()
+            return None if is_busy else error
         self._answered_at = time.monotonic()
-        return True
+        return None
 
     def _is_busy(self) -> bool:
         """Whether requests have taken all connections, and the database has answered lately."""
@@ -85,7 +89,10 @@ async def read_health(request: Request, response: Response) -> Health:
     replica with wrong settings replaces no other. Later on, and if the provider does not answer at
     all, every replica is affected alike, and taking them out of service would not help.
     """
-    if not await _database_health(request).answers():
+    try:
+        await _database_health(request).check()
+    except Exception as error:  # Whatever the error is, requests cannot be served.
+        logger.warning("Health: the database does not answer (%s)", type(error).__name__)
         response.status_code = status.HTTP_503_SERVICE_UNAVAILABLE
         return Health(status="unavailable", database="unavailable")
     introspector: Introspector = request.app.state.introspector

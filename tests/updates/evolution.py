@@ -394,7 +394,7 @@ def _touch_shared_files(clone: Path) -> None:
         '[tasks.core-nothing]\nhelp = "Do nothing"\ncmd = "python -c pass"\n\n[tasks.format]\n',
     )
     # Released to the team four steps ago: it must not reach projects any more.
-    edit(template / "app/health.py", "_log = ", "# Not for projects that exist.\n_log = ")
+    edit(template / "app/health.py", "logger = ", "# Not for projects that exist.\nlogger = ")
     # Seeds never do.
     for seed in ("README.md.jinja", "app/hooks.py", "app/settings.py", "tests/conftest.py"):
         text = (template / seed).read_text("utf-8")
