@@ -37,7 +37,7 @@ from sqlalchemy.orm import SessionTransaction
 from sqlmodel.ext.asyncio.session import AsyncSession
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from app.core.settings import MigrationSettings, load_settings
+from app.core.settings import MigrationSettings, ServerSettings, load_settings
 from app.database.session import Database, SingleUseSession, open_database
 from app.settings import Settings
 from app.utils.sso.resource_server.introspector import Introspector
@@ -57,7 +57,7 @@ _UNSET = {
 
 def _is_setting(name: str, value: str) -> bool:
     """Whether the service would read this variable, by a field's name, alias, prefix or part."""
-    for kind in (Settings, MigrationSettings):
+    for kind in (Settings, MigrationSettings, ServerSettings):
         source = EnvSettingsSource(kind)
         source.env_vars = {name if source.case_sensitive else name.lower(): value}
         try:

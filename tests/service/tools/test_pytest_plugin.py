@@ -12,7 +12,7 @@ from itertools import permutations
 import pytest
 from pydantic import BaseModel
 
-from app.core.settings import MigrationSettings
+from app.core.settings import MigrationSettings, ServerSettings
 from app.settings import Settings
 from template_tools import pytest_plugin
 from template_tools.configuration import PROJECT_ROOT
@@ -22,7 +22,11 @@ FIXTURES = sorted(
     for name, it in vars(pytest_plugin).items()
     if type(it).__name__ == "FixtureFunctionDefinition"
 )
-FIELDS = (*Settings.model_fields, *MigrationSettings.model_fields)
+FIELDS = (
+    *Settings.model_fields,
+    *MigrationSettings.model_fields,
+    *ServerSettings.model_fields,
+)
 # What a team may write, and what each should end in.
 WRONG = """
 import asyncio
