@@ -135,9 +135,10 @@ def _origin(value: str) -> str:
     return value.lower().removesuffix(usual)
 
 
-def _is_remote_http(url: str) -> bool:
+def is_plain_http(url: str, *, remote: bool) -> bool:
+    """Whether a URL has no TLS, and leads to another machine, or to this one."""
     parts = urlsplit(url)
-    return parts.scheme == "http" and _is_remote(parts.hostname or "")
+    return parts.scheme == "http" and _is_remote(parts.hostname or "") is remote
 
 
 def is_random(secret: str) -> bool:
@@ -372,9 +373,9 @@ class CoreSettings(DatabaseSettings):
         cache = urlsplit(self.token_cache_url.get_secret_value() if self.token_cache_url else "")
         if cache.scheme in {"valkey", "redis"} and _is_remote(cache.hostname or ""):
             yield "TOKEN_CACHE_URL must begin with valkeys://"
-        if any(_is_remote_http(url) for url in self.cors_origins):
+        if any(is_plain_http(url, remote=True) for url in self.cors_origins):
             yield "CORS_ORIGINS must be https:// origins"
-        if _is_remote_http(self.public_url or ""):
+        if is_plain_http(self.public_url or "", remote=True):
             yield "PUBLIC_URL must be an https:// URL"
 
     @field_validator("token_cache_secret")

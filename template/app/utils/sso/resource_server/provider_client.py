@@ -9,12 +9,11 @@ from contextlib import asynccontextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from http.cookiejar import CookieJar, DefaultCookiePolicy
-from ipaddress import ip_address
 from typing import NoReturn
 
 import httpx2
 
-from app.core.settings import CoreSettings
+from app.core.settings import CoreSettings, is_plain_http
 from app.utils.sso.resource_server.connection_failures import describe_failure, origin
 from app.utils.sso.resource_server.provider_errors import ProviderUnreachable
 
@@ -92,15 +91,7 @@ def create_client(
 def _is_beside_the_service(settings: CoreSettings) -> bool:
     """Whether the provider is called in plain text on this machine, where no proxy finds it."""
     urls = (settings.sso_issuer, settings.sso_introspection_url, settings.sso_jwks_url)
-    return all(url.startswith("http://") and _is_loopback(url) for url in urls if url)
-
-
-def _is_loopback(url: str) -> bool:
-    host = httpx2.URL(url).host
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
+    return all(is_plain_http(url, remote=False) for url in urls if url)
 
 
 def _tls(settings: CoreSettings) -> ssl.SSLContext | bool:
