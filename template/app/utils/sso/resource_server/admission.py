@@ -42,6 +42,7 @@ _FROM_ONE_SITE = 60
 # After the provider has asked for fewer calls; twice as many after each minute without that.
 _SLOWEST = 1
 _SLOW_SECONDS = 60
+_TOO_MANY = "too many from there were not good"
 
 
 @dataclass
@@ -88,12 +89,11 @@ class Admission:
         budgets = [] if known else [*self._budgets_of(owner, site), self._current_budget()]
         for budget in budgets:
             if budget.is_exhausted:
-                raise self._too_many(budget)
+                raise self._refusal(_TOO_MANY, budget.retry_after)
         try:
             await turns.take(owner, self._wait_seconds)
         except TimeoutError:
-            self._log.warning("A token was not looked up: for seconds others were before it")
-            raise _refusal("for seconds others were before it", 1) from None
+            raise self._refusal("for seconds others were before it", 1) from None
         admitted = Admitted()
         try:
             self._spend(budgets)
@@ -111,7 +111,7 @@ class Admission:
             if not budget.take():
                 for spent in budgets[:number]:
                     spent.give_back()
-                raise self._too_many(budget)
+                raise self._refusal(_TOO_MANY, budget.retry_after)
 
     def _budgets_of(self, client: str, site: str) -> list[RateLimit]:
         # A site that is one address has the budget of that address only.
@@ -138,14 +138,11 @@ class Admission:
     def _new_budget(self, per_second: float) -> RateLimit:
         return RateLimit(self._clock, per_second=per_second, burst=round(10 * per_second))
 
-    def _too_many(self, budget: RateLimit) -> LookUpNotAdmitted:
-        self._log.warning("A token was not looked up: too many from there were not good")
-        return _refusal("too many from there were not good", budget.retry_after)
-
-
-def _refusal(why: str, retry_after: int) -> LookUpNotAdmitted:
-    REFUSALS.add(1, {"reason": "admission"})
-    return LookUpNotAdmitted(why, retry_after=retry_after)
+    def _refusal(self, why: str, retry_after: int) -> LookUpNotAdmitted:
+        # A part of the message: neither reason hides the other for a minute.
+        self._log.warning(f"A token was not looked up: {why}")
+        REFUSALS.add(1, {"reason": "admission"})
+        return LookUpNotAdmitted(why, retry_after=retry_after)
 
 
 class _Turns:
