@@ -4,6 +4,7 @@ from typing import Annotated
 
 from fastapi import Depends
 from pydantic import Field, ValidationError, ValidatorFunctionWrapHandler, WrapValidator
+from sqlalchemy import bindparam
 from sqlalchemy.dialects.postgresql import insert
 from sqlmodel import and_, col, or_, select
 from sqlmodel.ext.asyncio.session import AsyncSession
@@ -16,6 +17,20 @@ from app.database.session import DbSession
 from app.settings import CurrentSettings
 from app.utils.sso.introspection import CurrentToken
 from app.utils.sso.introspection_schema import TokenData
+
+_KNOWN_OR_UNBOUND = (
+    select(User)
+    .where(
+        or_(
+            and_(
+                col(User.issuer) == bindparam("issuer"),
+                col(User.subject) == bindparam("subject"),
+            ),
+            and_(col(User.subject).is_(None), col(User.username) == bindparam("username")),
+        )
+    )
+    .order_by(col(User.subject).nulls_last())
+)
 
 
 async def find_current_user(
@@ -39,10 +54,8 @@ async def _find_user(session: AsyncSession, token: TokenData, issuer: str) -> Us
 
     A username may be given to somebody else one day, so it only finds a user without a subject.
     """
-    known = and_(col(User.issuer) == issuer, col(User.subject) == token.subject)
-    unbound = and_(col(User.subject).is_(None), col(User.username) == token.username)
-    statement = select(User).where(or_(known, unbound)).order_by(col(User.subject).nulls_last())
-    user = (await session.exec(statement)).first()
+    values = {"issuer": issuer, "subject": token.subject, "username": token.username}
+    user = (await session.exec(_KNOWN_OR_UNBOUND, params=values)).first()
     if user is None or user.subject is not None:
         return user
     # Of several first uses at once, one binds the row, and the others wait and see whose it is.

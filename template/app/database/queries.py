@@ -4,13 +4,15 @@ They flush and never commit: a request is one transaction. What the database ref
 an ``IntegrityError``, answered with 409 or 422.
 """
 
+from functools import cache, lru_cache
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import inspect
+from sqlalchemy import Integer, bindparam, inspect
 from sqlalchemy.orm import Mapper
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
+from sqlmodel.sql.expression import SelectOfScalar
 
 from app.core.errors import NotFound
 from app.core.etag import Precondition
@@ -42,13 +44,21 @@ async def lock_row[T: TableBase](
         NotFound: There is none.
         PreconditionFailed: It is not in the state that the caller has read.
     """
-    # FOR NO KEY UPDATE, as an UPDATE itself takes. FOR UPDATE would wait for every transaction that
-    # inserts a row with a foreign key to this one, and on a busy table they never end.
-    row = await session.get(table, key, with_for_update={"key_share": True})
+    options = {"populate_existing": True}
+    found = await session.exec(_locked(table), params={"key": key}, execution_options=options)
+    row: T | None = found.one_or_none()
     if row is None:
         raise NotFound
     precondition.check(row)
     return row
+
+
+@cache
+def _locked[T: TableBase](table: type[T]) -> SelectOfScalar[T]:
+    # FOR NO KEY UPDATE, as an UPDATE itself takes. FOR UPDATE would wait for every transaction that
+    # inserts a row with a foreign key to this one, and on a busy table they never end.
+    statement = select(table).where(col(table.id) == bindparam("key"))
+    return statement.with_for_update(key_share=True)
 
 
 async def insert_row[T: TableBase](
@@ -102,12 +112,22 @@ async def list_rows[T: TableBase](
     million rows costs what the first one does, and rows that are inserted or deleted meanwhile
     neither repeat nor hide others. Keys are in the order of creation (UUIDv7).
     """
-    statement = select(table).order_by(col(table.id)).limit(query.limit + 1)
-    for name, value in query.filters().items():
-        statement = statement.where(col(getattr(table, name)) == value)
-    if query.cursor is not None:
-        statement = statement.where(col(table.id) > query.cursor)
-    rows = list((await session.exec(statement)).all())
+    filters = query.filters()
+    statement = _page(table, tuple(filters), query.cursor is not None)
+    values = {f"filter_{name}": value for name, value in filters.items()}
+    values |= {"after": query.cursor, "limit": query.limit + 1}
+    rows = list((await session.exec(statement, params=values)).all())
     # One row more than was asked for tells whether there is another page.
     items = rows[: query.limit]
     return Rows(items, items[-1].id if len(rows) > len(items) else None)
+
+
+@lru_cache(maxsize=1000)
+def _page[T: TableBase](
+    table: type[T], filters: tuple[str, ...], is_continued: bool
+) -> SelectOfScalar[T]:
+    """Build the statement of a page, which takes longer than to execute it."""
+    statement = select(table).order_by(col(table.id)).limit(bindparam("limit", type_=Integer))
+    for name in filters:
+        statement = statement.where(col(getattr(table, name)) == bindparam(f"filter_{name}"))
+    return statement.where(col(table.id) > bindparam("after")) if is_continued else statement

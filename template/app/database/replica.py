@@ -14,6 +14,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncEngine, async_sessionmaker
+from sqlmodel import Session
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 logger = logging.getLogger(__name__)
@@ -41,8 +42,8 @@ class Replica:
     """Sessions on a replica, and whether it is usable.
 
     Args:
-        engine: The replica's engine, for read-only transactions.
-        sessionmaker: The factory of sessions on this engine.
+        engine: The replica's engine.
+        sessionmaker: The factory of sessions that only read, on this engine.
         max_lag: How far it may lag behind the primary, in seconds.
         patience: How long to wait for a connection before the replica counts as down, in seconds.
             More than the pool's timeout, because a busy replica is not down.
@@ -79,7 +80,8 @@ class Replica:
         session = self._sessionmaker()
         try:
             with anyio.fail_after(self._patience):
-                await session.connection()
+                # Not that of the session itself, which would be in a transaction from here on.
+                await session.run_sync(Session.connection)
         except BaseException as error:
             await session.close()
             if not isinstance(error, (OSError, DBAPIError)):

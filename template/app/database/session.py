@@ -22,7 +22,9 @@ from starlette.requests import HTTPConnection
 from app.core.errors import DatabaseUnavailable
 from app.core.project import DOCUMENTATION
 from app.core.settings import DatabaseSettings
+from app.database.pool import FairPool, keep_healthy
 from app.database.replica import Replica, watched
+from app.database.transactions import begin_now, beginning_late
 
 logger = logging.getLogger(__name__)
 
@@ -97,6 +99,12 @@ class SingleUseSession(Session):
         self.has_ended = True
         super().close()
 
+    def connection(self, *arguments: Any, **options: Any) -> Connection:  # noqa: ANN401
+        """Return the connection, which is in a transaction from here on."""
+        connection = super().connection(*arguments, **options)
+        begin_now(connection)
+        return connection
+
     def _autobegin_t(self, begin: bool = False) -> SessionTransaction:
         self._refuse_after_end()
         return super()._autobegin_t(begin)
@@ -130,18 +138,21 @@ async def _ending(session: AsyncSession) -> AsyncIterator[AsyncSession]:
     try:
         yield session
     finally:
-        await asyncio.shield(asyncio.create_task(end()))
+        if session.in_transaction():
+            await asyncio.shield(asyncio.create_task(end()))
+        else:
+            # It has no connection, so that there is nothing to wait for.
+            session.sync_session.close()
 
 
 def create_engine(settings: DatabaseSettings, *, pooled: bool = True) -> AsyncEngine:
     """Return an engine for the settings' database; it connects when it is first used.
 
-    A pooled engine serves requests: it waits briefly for a connection, tests it before use, since
-    the database may have restarted, and lets the server cancel what takes too long. The other one
-    is for migrations, whose statements may take long.
+    A pooled engine serves requests: it waits briefly for a connection, and lets the server cancel
+    what takes too long. The other one is for migrations, whose statements may take long.
     """
     if pooled:
-        engine = _create_pooled_engine(settings, settings.database_url)
+        engine = _create_pooled_engine(settings, settings.database_url, trusted_seconds=1)
     else:
         engine = create_async_engine(
             settings.database_url, poolclass=NullPool, connect_args=_connect_args(settings)
@@ -150,7 +161,9 @@ def create_engine(settings: DatabaseSettings, *, pooled: bool = True) -> AsyncEn
     return engine
 
 
-def _create_pooled_engine(settings: DatabaseSettings, url: URL) -> AsyncEngine:
+def _create_pooled_engine(
+    settings: DatabaseSettings, url: URL, *, trusted_seconds: float
+) -> AsyncEngine:
     server_settings = {"timezone": "UTC"}
     if not settings.database_pgbouncer:
         server_settings |= {
@@ -160,10 +173,10 @@ def _create_pooled_engine(settings: DatabaseSettings, url: URL) -> AsyncEngine:
         }
     engine = create_async_engine(
         url,
+        poolclass=FairPool,
         pool_size=settings.database_pool_size,
         max_overflow=0,
         pool_timeout=settings.database_pool_timeout,
-        pool_pre_ping=True,
         pool_recycle=1800,
         # Parameters are callers' data, and belong in no error message and no log.
         hide_parameters=True,
@@ -173,23 +186,11 @@ def _create_pooled_engine(settings: DatabaseSettings, url: URL) -> AsyncEngine:
             "server_settings": server_settings,
         },
     )
-    event.listen(engine.sync_engine, "checkin", _discard_if_in_transaction)
-    if settings.database_pgbouncer:
+    pgbouncer = settings.database_pgbouncer
+    keep_healthy(engine, trusted_seconds=trusted_seconds, pgbouncer=pgbouncer)
+    if pgbouncer:
         event.listen(engine.sync_engine, "connect", _warn_without_limits, once=True)
     return engine
-
-
-def _discard_if_in_transaction(
-    _connection: DBAPIConnection | None, entry: ConnectionPoolEntry
-) -> None:
-    """Close a connection that is returned in the middle of a transaction.
-
-    A COMMIT or ROLLBACK fails while another task runs a statement on the connection, and each later
-    request that got this connection would fail too.
-    """
-    driver_connection = entry.driver_connection
-    if driver_connection is not None and driver_connection.is_in_transaction():
-        entry.invalidate()
 
 
 def _warn_without_limits(connection: DBAPIConnection, _entry: ConnectionPoolEntry) -> None:
@@ -255,29 +256,29 @@ async def open_database(settings: DatabaseSettings) -> AsyncIterator[Database]:
     """Open the engines for as long as the application runs."""
     async with AsyncExitStack() as stack:
         engine = create_engine(settings)
+        # Behind PgBouncer the steps of a statement reach one server only in a transaction.
+        late = not settings.database_pgbouncer
         stack.push_async_callback(engine.dispose)
         replica = None
         if settings.database_replica_url:
-            replica_engine = _create_pooled_engine(settings, settings.database_replica_url)
+            # Tested before each use, so that the primary can serve while it does not answer.
+            replica_engine = _create_pooled_engine(
+                settings, settings.database_replica_url, trusted_seconds=0
+            )
             stack.push_async_callback(replica_engine.dispose)
             replica = Replica(
-                _read_only(replica_engine),
-                create_sessionmaker(_read_only(replica_engine)),
+                replica_engine,
+                create_sessionmaker(beginning_late(replica_engine, late=late, reads_only=True)),
                 max_lag=settings.database_replica_max_lag,
                 patience=settings.database_pool_timeout + settings.database_connect_timeout,
             )
             await stack.enter_async_context(watched(replica))
         yield Database(
             engine,
-            create_sessionmaker(engine),
-            create_sessionmaker(_read_only(engine)),
+            create_sessionmaker(beginning_late(engine, late=late, reads_only=False)),
+            create_sessionmaker(beginning_late(engine, late=late, reads_only=True)),
             replica,
         )
-
-
-def _read_only(engine: AsyncEngine) -> AsyncEngine:
-    """Return the engine, with the same pool, for transactions that begin with READ ONLY."""
-    return engine.execution_options(postgresql_readonly=True)
 
 
 async def get_database(connection: HTTPConnection) -> Database:

@@ -1,0 +1,122 @@
+"""When the transaction of a session begins: with its first statement that is not a plain read.
+
+Under READ COMMITTED each statement sees what was committed before it began, so that a transaction
+gives reads nothing, and its BEGIN and COMMIT are two round trips of three. A plain read before the
+first other statement therefore runs by itself. As soon as something else is executed (a write, a
+lock, a function that may do anything), everything up to the end is one transaction, as ever.
+"""
+
+import re
+from functools import lru_cache
+from typing import TYPE_CHECKING, cast
+
+from sqlalchemy import Connection, event
+from sqlalchemy.engine import ExecutionContext
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+if TYPE_CHECKING:
+    from sqlalchemy.dialects.postgresql.asyncpg import (
+        AsyncAdapt_asyncpg_connection,
+        AsyncAdapt_asyncpg_cursor,
+    )
+
+# Execution options of the engines that sessions are bound to.
+_BEGINS_LATE = "app_begins_late"
+_READS_ONLY = "app_reads_only"
+
+# What may stand before a parenthesis in a plain read. Any other word may be a function that writes,
+# takes a lock, changes a setting, or is about the transaction, as now() is.
+_HARMLESS = re.compile(
+    """
+    all | and | any | array | as | between | by | case | cast | distinct | else | except | exists
+    | filter | from | group | having | ilike | in | intersect | is | join | lateral | like | limit
+    | not | offset | on | or | over | partition | row | select | some | then | union | using
+    | values | when | where | within
+    | bit | char | character | decimal | float | numeric | time | timestamp | varchar | varying
+    | abs | array_agg | array_length | avg | bool_and | bool_or | btrim | cardinality | ceil
+    | char_length | coalesce | concat | count | date_trunc | dense_rank | extract | first_value
+    | floor | greatest | json_agg | json_build_object | jsonb_agg | jsonb_build_object | lag
+    | last_value | lead | least | left | length | lower | ltrim | max | min | mod | nullif
+    | position | rank | replace | right | round | row_number | rtrim | starts_with | string_agg
+    | substring | sum | to_char | trim | trunc | unnest | upper
+    """,
+    re.IGNORECASE | re.VERBOSE,
+)
+_BEFORE_PARENTHESIS = re.compile(r'([\w.$"]+)\s*\(')
+# Locks and SELECT INTO; the time, which is that of the transaction; and comments, which could stand
+# between a function and its parenthesis.
+_HARMFUL = re.compile(r"\b(?:for|into|current_\w+|localtime\w*)\b|--|/\*", re.IGNORECASE)
+
+
+@lru_cache(maxsize=2000)
+def is_plain_read(statement: str) -> bool:
+    """Whether a statement reads and does nothing else, which is certain from its words.
+
+    In doubt it is not: it then begins a transaction, which costs two round trips and no more.
+    """
+    if not re.match(r"\s*select\b", statement, re.IGNORECASE) or _HARMFUL.search(statement):
+        return False
+    return all(map(_HARMLESS.fullmatch, _BEFORE_PARENTHESIS.findall(statement)))
+
+
+def beginning_late(engine: AsyncEngine, *, late: bool, reads_only: bool) -> AsyncEngine:
+    """Return the engine, with the same pool, for sessions.
+
+    Args:
+        engine: The engine, whose own connections stay as they are.
+        late: Whether plain reads run outside a transaction.
+        reads_only: Whether the transactions are READ ONLY, so that the database refuses writes.
+    """
+    dialect = engine.dialect
+    if not event.contains(dialect, "do_execute", _prepare):
+        event.listen(dialect, "do_execute", _prepare)
+        event.listen(dialect, "do_executemany", _prepare)
+        event.listen(dialect, "do_execute_no_params", _prepare_without_parameters)
+    return engine.execution_options(**{_BEGINS_LATE: late, _READS_ONLY: reads_only})
+
+
+def _prepare(
+    cursor: "AsyncAdapt_asyncpg_cursor",
+    statement: str,
+    _parameters: object,
+    context: ExecutionContext,
+) -> None:
+    """Decide whether the driver begins a transaction for a statement, if it is in none."""
+    options = context.execution_options
+    if _READS_ONLY not in options:
+        return
+    driver = cursor._adapt_connection
+    if options[_READS_ONLY]:
+        driver.readonly = True
+    driver.autocommit = (
+        options[_BEGINS_LATE]
+        # A stricter level, of the connection or of the database, is a promise about all statements.
+        and "isolation_level" not in options
+        and context.dialect.default_isolation_level == "READ COMMITTED"
+        # A cursor on the server lives in a transaction.
+        and not cursor.server_side
+        and is_plain_read(statement)
+    )
+
+
+def _prepare_without_parameters(
+    cursor: "AsyncAdapt_asyncpg_cursor", statement: str, context: ExecutionContext
+) -> None:
+    _prepare(cursor, statement, None, context)
+
+
+def begin_now(connection: Connection) -> None:
+    """Let a connection be in a transaction from here on, whatever is executed.
+
+    Who takes the connection of a session may reach through to the driver, and what was in the
+    session's transaction must be in it still.
+    """
+    if connection.get_execution_options().get(_BEGINS_LATE):
+        connection.execution_options(**{_BEGINS_LATE: False})
+        if _driver(connection).autocommit:
+            # Something was read already: there would be a transaction by now.
+            connection.exec_driver_sql("SELECT 1")
+
+
+def _driver(connection: Connection) -> "AsyncAdapt_asyncpg_connection":
+    return cast("AsyncAdapt_asyncpg_connection", connection.connection.dbapi_connection)

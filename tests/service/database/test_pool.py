@@ -1,0 +1,135 @@
+"""The pool: its order, and connections that are dead or busy."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from types import SimpleNamespace
+
+import asyncpg
+import pytest
+from sqlalchemy import text
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from sqlmodel import select
+
+from app.database import pool
+from app.database.session import Database, open_database
+from app.settings import Settings
+from tests.service.database.notes import Note
+
+pytestmark = pytest.mark.committed
+
+TITLES = select(Note.title)
+# A plain read that takes its time.
+SLOW = text("SELECT count(*) FROM pg_class a, pg_class b, pg_class c, pg_class d")
+
+
+@pytest.fixture
+async def small(database: Database, settings: Settings) -> AsyncIterator[Database]:
+    """The test's database with a single connection, which has been used."""
+    changes = {
+        "database_url": database.engine.url,
+        "database_pool_size": 1,
+        "database_pool_timeout": 5,
+    }
+    async with open_database(settings.model_copy(update=changes)) as small:
+        await read(small)
+        yield small
+
+
+async def read(database: Database) -> None:
+    async with database.reading() as session:
+        await session.exec(TITLES)
+
+
+async def terminate_others(database: Database) -> None:
+    """End the connections of other pools to the same database, and wait until they have ended."""
+    async with database.engine.connect() as connection:
+        ended = text(
+            "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity"
+            " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        )
+        await connection.execute(ended)
+
+
+async def test_who_waits_is_served_before_who_comes_later(small: Database) -> None:
+    order: list[str] = []
+
+    async def use(name: str) -> None:
+        await read(small)
+        order.append(name)
+
+    async with small.engine.connect():
+        waiting = [asyncio.create_task(use(str(number))) for number in range(3)]
+        await asyncio.sleep(0.1)
+    # The connection has just been returned, and nobody has been woken yet.
+    newcomer = asyncio.create_task(use("newcomer"))
+    await asyncio.gather(newcomer, *waiting)
+
+    assert order == ["0", "1", "2", "newcomer"]
+
+
+async def test_who_gives_up_waiting_takes_no_connection_along(small: Database) -> None:
+    async with small.engine.connect():
+        waiting = [asyncio.create_task(read(small)) for _ in range(3)]
+        await asyncio.sleep(0.1)
+        waiting[0].cancel()
+    # This one has been handed the connection already, and has not run since.
+    waiting[1].cancel()
+    async with asyncio.timeout(3):
+        await waiting[2]
+        await read(small)
+
+
+async def test_who_waits_too_long_is_told(database: Database, settings: Settings) -> None:
+    changes = {
+        "database_url": database.engine.url,
+        "database_pool_size": 1,
+        "database_pool_timeout": 0.1,
+    }
+    async with open_database(settings.model_copy(update=changes)) as hasty:
+        async with hasty.engine.connect():
+            with pytest.raises(PoolTimeoutError):
+                await read(hasty)
+        await read(hasty)
+
+
+async def test_a_connection_that_the_server_has_ended_is_replaced(
+    database: Database, small: Database
+) -> None:
+    for _ in range(5):
+        await terminate_others(database)
+        await asyncio.sleep(0.01)
+        await read(small)
+
+
+async def test_one_that_idled_and_was_lost_without_a_word_is_replaced(
+    database: Database, small: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await terminate_others(database)
+    await asyncio.sleep(0.01)
+    monkeypatch.setattr(asyncpg.Connection, "is_closed", lambda _: False)
+    monkeypatch.setattr(pool, "time", SimpleNamespace(monotonic=lambda: time.monotonic() + 2))
+    await read(small)
+
+
+@pytest.mark.parametrize("fails", [False, True])
+async def test_a_task_in_the_middle_of_a_plain_read_spoils_no_connection(
+    small: Database, fails: bool
+) -> None:
+    started: list[asyncio.Task[object]] = []
+
+    async def leave_behind() -> None:
+        async with small.sessionmaker() as session, session.begin():
+            started.append(asyncio.create_task(session.scalar(SLOW)))
+            await asyncio.sleep(0.2)
+            if fails:
+                raise LookupError
+
+    with suppress(LookupError):
+        await leave_behind()
+    await read(small)
+    with pytest.raises(SQLAlchemyError):
+        await started.pop()
+    await read(small)
