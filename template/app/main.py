@@ -16,6 +16,7 @@ from app.core.logs import log_if_nobody_does
 from app.core.middleware import BodyLimit, ErrorBoundary, SecurityHeaders, WholePath
 from app.core.openapi import describe_problems
 from app.core.project import DESCRIPTION, TITLE, VERSION
+from app.core.routing import RouteIndex
 from app.core.settings import ServerSettings, load_settings
 from app.database.session import open_database
 from app.health import router as health
@@ -86,6 +87,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             expose_headers=["ETag", "Location", "Retry-After", "WWW-Authenticate"],
         )
     app.add_middleware(SecurityHeaders)
+    app.router.routes.insert(0, RouteIndex(app.router))
     return app
 
 

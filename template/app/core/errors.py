@@ -15,7 +15,6 @@ import asyncpg
 from fastapi import FastAPI, Request, Response
 from fastapi.encoders import jsonable_encoder
 from fastapi.exceptions import RequestValidationError, ResponseValidationError
-from fastapi.routing import iter_route_contexts
 from pydantic import ValidationError
 from sqlalchemy.exc import DBAPIError, IntegrityError, MissingGreenlet, StatementError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
@@ -24,6 +23,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import HTTPConnection
 
 from app.core.project import DOCUMENTATION
+from app.core.routing import routes_for
 
 logger = logging.getLogger(__name__)
 
@@ -303,7 +303,7 @@ def _methods(request: Request) -> list[str]:
     """Return the methods of all routes with the request's path (RFC 9110 §10.2.1)."""
     path = _route_path(request)
     allowed: set[str] = set()
-    for route in iter_route_contexts(request.app.routes):
+    for route in routes_for(request.app, path):
         if route.methods and route.path_regex.match(path):
             allowed |= route.methods
     return sorted(allowed)
@@ -321,7 +321,7 @@ def _other_address(request: Request) -> str | None:
     """
     path = _route_path(request)
     other = path.rstrip("/") if path.endswith("/") else path + "/"
-    for route in iter_route_contexts(request.app.routes):
+    for route in routes_for(request.app, other):
         regex: re.Pattern[str] | None = getattr(route, "path_regex", None)
         if regex and route.path and regex.fullmatch(other):
             # Without the types of parameters; and a mount's path has no slash at its end.
