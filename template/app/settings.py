@@ -20,7 +20,7 @@ class Settings(CoreSettings):
     """Whether to create a user from the token at a caller's first request."""
 
 
-def get_settings(request: Request) -> Settings:
+async def get_settings(request: Request) -> Settings:
     """Return the application's settings."""
     settings: Settings = request.app.state.settings
     return settings

@@ -44,9 +44,11 @@ class Precondition:
             raise PreconditionFailed("The resource has been changed; read it again.")
 
 
-def read_precondition(
-    if_match: Annotated[list[str] | None, Header(description=_DESCRIPTION)] = None,
-) -> Precondition:
+_Lines = Annotated[list[str] | None, Header(description=_DESCRIPTION)]
+_OptionalLines = Annotated[list[str] | None, Header(description=OPTIONAL_DESCRIPTION)]
+
+
+def read_precondition(if_match: _Lines = None) -> Precondition:
     """Return the precondition in the header ``If-Match``.
 
     Raises:
@@ -59,9 +61,7 @@ def read_precondition(
     return _read(value)
 
 
-def read_optional_precondition(
-    if_match: Annotated[list[str] | None, Header(description=OPTIONAL_DESCRIPTION)] = None,
-) -> Precondition:
+def read_optional_precondition(if_match: _OptionalLines = None) -> Precondition:
     """Return the precondition in the header ``If-Match``, which may be missing.
 
     A header that is sent must hold (RFC 9110 §13.1.1): a route that ignored it would delete what
@@ -88,8 +88,17 @@ def _read(value: str) -> Precondition:
     return Precondition(frozenset(tag for weak, tag in re.findall(_TAG, value) if not weak))
 
 
-IfMatch = Annotated[Precondition, Depends(read_precondition)]
-OptionalIfMatch = Annotated[Precondition, Depends(read_optional_precondition)]
+# FastAPI calls what is not async in a thread, which costs more than the rest of this module.
+async def _read_in_loop(if_match: _Lines = None) -> Precondition:
+    return read_precondition(if_match)
+
+
+async def _read_optional_in_loop(if_match: _OptionalLines = None) -> Precondition:
+    return read_optional_precondition(if_match)
+
+
+IfMatch = Annotated[Precondition, Depends(_read_in_loop)]
+OptionalIfMatch = Annotated[Precondition, Depends(_read_optional_in_loop)]
 
 
 def set_etag(response: Response, row: Versioned) -> None:

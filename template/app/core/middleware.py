@@ -3,7 +3,7 @@
 import logging
 
 from fastapi import FastAPI
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import Headers
 from starlette.middleware.body_limit import RequestBodyLimitMiddleware
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -20,12 +20,13 @@ logger = logging.getLogger(__name__)
 
 # Where ``introspect_token`` keeps what it knows of the request's token, in the ASGI scope.
 TOKEN = "app.token"  # noqa: S105
-_HEADERS = {
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
-    "Strict-Transport-Security": "max-age=31536000; includeSubDomains",
-}
-_API_POLICY = "default-src 'none'; frame-ancestors 'none'"
+_HEADERS = (
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"strict-transport-security", b"max-age=31536000; includeSubDomains"),
+    (b"cache-control", b"no-store"),
+)
+_API_POLICY = b"default-src 'none'; frame-ancestors 'none'"
 # Pages load a viewer from another host and run one inline script. The viewer also connects to the
 # identity provider, wherever that is.
 _PAGE_POLICY = (
@@ -33,8 +34,9 @@ _PAGE_POLICY = (
     "img-src 'self' data: https:; worker-src 'self' blob:; font-src 'self' data: https:; "
     "script-src 'unsafe-inline' 'self' {hosts}; style-src 'unsafe-inline' 'self' {hosts}"
 )
-_DOCS_POLICY = _PAGE_POLICY.format(hosts="https://cdn.jsdelivr.net https://fonts.googleapis.com")
-_OTHER_PAGES_POLICY = _PAGE_POLICY.format(hosts="https:")
+_DOCS_HOSTS = "https://cdn.jsdelivr.net https://fonts.googleapis.com"
+_DOCS_POLICY = _PAGE_POLICY.format(hosts=_DOCS_HOSTS).encode()
+_OTHER_PAGES_POLICY = _PAGE_POLICY.format(hosts="https:").encode()
 
 
 class SecurityHeaders:
@@ -51,24 +53,25 @@ class SecurityHeaders:
 
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                headers = MutableHeaders(scope=message)
-                for name, value in _HEADERS.items():
-                    headers.setdefault(name, value)
-                headers.setdefault("Content-Security-Policy", _policy(scope, headers))
-                headers.setdefault("Cache-Control", "no-store")
+                headers = [*message["headers"]]
+                found = {name.lower(): value for name, value in headers}
+                headers += [header for header in _HEADERS if header[0] not in found]
+                if b"content-security-policy" not in found:
+                    policy = _policy(scope, found.get(b"content-type", b""))
+                    headers.append((b"content-security-policy", policy))
+                message["headers"] = headers
             await send(message)
 
         await self.app(scope, receive, send_with_headers)
 
 
-def _policy(scope: Scope, headers: Headers) -> str:
+def _policy(scope: Scope, content_type: bytes) -> bytes:
     """Return what the response may load: nothing, unless it is a page that a browser can open.
 
     The path does not tell, because a proxy may have removed a prefix from it. A browser sends no
     token, so what a route with a token returns as HTML, such as an uploaded file, is no page.
     """
-    is_page = headers.get("content-type", "").lower().startswith("text/html")
-    if not is_page or TOKEN in scope:
+    if TOKEN in scope or not content_type.lower().startswith(b"text/html"):
         return _API_POLICY
     is_fastapi = getattr(scope.get("endpoint"), "__module__", "") == FastAPI.__module__
     return _DOCS_POLICY if is_fastapi else _OTHER_PAGES_POLICY
@@ -140,10 +143,14 @@ class BodyLimit:
     """
 
     def __init__(self, app: ASGIApp, max_body_size: int) -> None:
-        self.app = RequestBodyLimitMiddleware(app, max_body_size)
+        self.app = app
+        self._limited = RequestBodyLimitMiddleware(app, max_body_size)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one ASGI connection."""
+        if scope["type"] != "http" or _has_no_body(scope):
+            await self.app(scope, receive, send)
+            return
         replaced = False
 
         async def send_problem(message: Message) -> None:
@@ -157,4 +164,13 @@ class BodyLimit:
             if not replaced:
                 await send(message)
 
-        await self.app(scope, receive, send_problem)
+        await self._limited(scope, receive, send_problem)
+
+
+def _has_no_body(scope: Scope) -> bool:
+    """Whether the request has none: HTTP/1.1 announces each body in its head (RFC 9112 §6.3)."""
+    if scope["method"] not in {"GET", "HEAD"} or scope.get("http_version") not in {"1.0", "1.1"}:
+        return False
+    return not any(
+        name in {b"content-length", b"transfer-encoding"} for name, _ in scope["headers"]
+    )

@@ -39,7 +39,7 @@ def service() -> FastAPI:
         await websocket.send_text(await websocket.receive_text())
         await websocket.close()
 
-    @app.post("/echo")
+    @app.api_route("/echo", methods=["GET", "POST"])
     async def echo(body: dict[str, str]) -> dict[str, str]:
         return body
 
@@ -106,6 +106,25 @@ async def test_a_body_that_is_too_large_is_refused_with_a_problem(
     assert response.headers["content-type"] == "application/problem+json"
     assert response.headers["x-content-type-options"] == "nosniff"
     assert response.json()["title"] == "Content Too Large"
+
+
+@pytest.mark.parametrize(("version", "method"), [("2", "GET"), ("2", "POST"), ("1.1", "POST")])
+async def test_a_body_that_no_header_announces_is_limited(
+    service: FastAPI, version: str, method: str
+) -> None:
+    """HTTP/2 needs no header for it, and not each server may be strict about HTTP/1.1."""
+    received: list[Message] = [{"type": "http.request", "body": b" " * 101, "more_body": False}]
+    sent: list[Message] = []
+
+    async def receive() -> Message:
+        return received.pop()
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    scope = {"type": "http", "http_version": version, "method": method, "path": "/echo"}
+    await service({**scope, "headers": [], "query_string": b""}, receive, send)
+    assert sent[0]["status"] == 413
 
 
 async def test_a_route_may_refuse_a_body_in_its_own_words(caller: httpx2.AsyncClient) -> None:

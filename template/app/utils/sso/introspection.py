@@ -72,14 +72,14 @@ class TokenIntrospection(SecurityBase):
             ProviderMisconfigured: 503, the provider rejects this service itself.
         """
         try:
-            bearer = _bearer_token(connection, required.scopes)
-            introspector: Introspector = connection.app.state.introspector
             # Once per request, however many dependencies ask.
-            known: Token | None = connection.scope.get(TOKEN)
-            if known is None:
-                known = await introspector.look_up(bearer, _client(connection))
-                connection.scope[TOKEN] = known
-            return introspector.validate(bearer, known, required.scopes)
+            found: tuple[str, Token] | None = connection.scope.get(TOKEN)
+            bearer = found[0] if found else _bearer_token(connection, required.scopes)
+            introspector: Introspector = connection.app.state.introspector
+            if found is None:
+                found = bearer, await introspector.look_up(bearer, _client(connection))
+                connection.scope[TOKEN] = found
+            return introspector.validate(*found, required.scopes)
         except Problem as refusal:
             add_resource_metadata(refusal, metadata_url(connection))
             raise
@@ -96,11 +96,12 @@ CurrentToken = Annotated[TokenData, Depends(introspect_token)]
 
 def _client(connection: HTTPConnection) -> str | None:
     """Return the address of the caller, or None if only that of a proxy in between is known."""
-    if connection.client is None:
+    client = connection.client
+    if client is None:
         return None
     # The server replaces address and port where it trusts the proxy (FORWARDED_ALLOW_IPS).
-    is_proxy = connection.client.port != 0 and not _FORWARDED.isdisjoint(connection.headers)
-    return None if is_proxy else connection.client.host
+    is_proxy = client.port != 0 and not _FORWARDED.isdisjoint(connection.headers)
+    return None if is_proxy else client.host
 
 
 def _bearer_token(connection: HTTPConnection, required: list[str]) -> str:
