@@ -91,6 +91,7 @@ class Wire(httpx2.AsyncBaseTransport):
     answer: Callable[[httpx2.Request], Reply]
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        await request.aread()
         reply = self.answer(request)
         if reply.failure is not None and reply.fails_before:
             raise reply.failure("no reply")

@@ -42,14 +42,19 @@ class Log(logging.Handler):
 
     def __init__(self) -> None:
         super().__init__(logging.DEBUG)
-        self.text = ""
+        self._texts: list[str] = []
         self._lines: list[tuple[str, str]] = []
 
     def emit(self, record: logging.LogRecord) -> None:
         """Keep a record."""
-        self.text += self.format(record) + "\n"
+        self._texts.append(self.format(record))
         if record.name.startswith("app."):
             self._lines.append((record.levelname, record.getMessage()))
+
+    @property
+    def text(self) -> str:
+        """All that was logged."""
+        return "\n".join(self._texts)
 
     def lines(self) -> list[tuple[str, str]]:
         """Return the level and the text of what the service has logged since the last call."""

@@ -75,7 +75,7 @@ class TokenData(BaseModel):
     # Only true is true: "false" is a text that Python would take for it.
     email_verified: Annotated[bool | None, BeforeValidator(_is_true)] = None
 
-    _names: ClaimNames = PrivateAttr(default=ClaimNames())
+    _names: ClaimNames = PrivateAttr(default_factory=ClaimNames)
 
     @classmethod
     def read(cls, members: Mapping[str, object], names: ClaimNames) -> Self:

@@ -2,9 +2,9 @@
 
 import time
 from collections.abc import Mapping
+from functools import lru_cache, partial
 from http import HTTPStatus
-
-import httpx2
+from typing import NoReturn
 
 from app.core.settings import CoreSettings
 from app.utils.sso.resource_server.client_authentication import ClientAuthentication
@@ -48,6 +48,9 @@ class IntrospectionEndpoint:
         self._configured_url = settings.sso_introspection_url
         self._authentication = ClientAuthentication(settings)
         self._discovery = Discovery(provider, settings, "introspection_endpoint", clock)
+        accept = {"Accept": _SIGNED} if self._signed else {}
+        headers = self._authentication.headers() | accept
+        self._prepared = lru_cache(1)(partial(provider.prepare_post, headers=headers))
         self._verifier = verifier
 
     async def introspect(self, token: str) -> Mapping[str, object]:
@@ -75,14 +78,13 @@ class IntrospectionEndpoint:
 
     async def _introspect(self, token: str) -> Mapping[str, object]:
         url = self._configured_url or await self._discovery.endpoint()
+        prepared = self._prepared(url)
         form = {"token": token, "token_type_hint": "access_token"} | self._authentication.fields()
-        headers = self._authentication.headers()
-        if self._signed:
-            headers["Accept"] = _SIGNED
-        reply = await self._provider.post(url, form, headers)
+        reply = await self._provider.post(prepared, form)
         if reply.status in _NOT_FOUND:
             self._discovery.invalidate()
-        _raise_for_status(reply, origin(httpx2.URL(url)))
+        if reply.status != HTTPStatus.OK:
+            _raise_for_status(reply, origin(prepared.url))
         try:
             members = (
                 await self._signed_members(reply) if self._signed else parse_object(reply.body)
@@ -114,10 +116,8 @@ class IntrospectionEndpoint:
         return members
 
 
-def _raise_for_status(reply: Reply, where: str) -> None:
+def _raise_for_status(reply: Reply, where: str) -> NoReturn:
     match reply.status:
-        case HTTPStatus.OK:
-            return
         case HTTPStatus.UNAUTHORIZED | HTTPStatus.FORBIDDEN:
             raise _rejected(reply)
         case HTTPStatus.BAD_REQUEST if _error_code(reply.body) in _CLIENT_ERRORS:

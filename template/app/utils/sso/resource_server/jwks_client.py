@@ -3,10 +3,9 @@
 import logging
 from copy import copy
 from http import HTTPStatus
+from typing import TYPE_CHECKING
 
 import httpx2
-import jwt
-from jwt.types import JWKDict
 
 from app.core.settings import CoreSettings
 from app.utils.sso.resource_server.clock import Clock
@@ -23,6 +22,10 @@ from app.utils.sso.resource_server.rate_limit import RateLimit
 from app.utils.sso.resource_server.rate_limited_log import RateLimitedLog
 from app.utils.sso.resource_server.single_flight import SingleFlight
 from app.utils.sso.resource_server.strict_json import parse_object
+
+if TYPE_CHECKING:
+    import jwt
+    from jwt.types import JWKDict
 
 _FRESH_SECONDS = 600
 _RETRY_SECONDS = 5
@@ -68,7 +71,7 @@ class JwksClient:
         """How many fetches have been started, as ``renew`` takes it."""
         return self._started
 
-    async def keys_for(self, algorithm: str, key_id: object) -> list[jwt.PyJWK]:
+    async def keys_for(self, algorithm: str, key_id: object) -> "list[jwt.PyJWK]":
         """Return the keys that a JWT with this ``alg`` and ``kid`` may be signed with.
 
         A key without a ``kid`` may have signed any JWT, and a JWT without one may be signed with
@@ -132,7 +135,7 @@ class JwksClient:
         tried_lately = self._clock.monotonic() - self._tried_at < _RETRY_SECONDS
         return self._error is None or not tried_lately
 
-    def _matching(self, algorithm: str, key_id: object) -> list[jwt.PyJWK]:
+    def _matching(self, algorithm: str, key_id: object) -> "list[jwt.PyJWK]":
         found = []
         for index, document in enumerate(self._documents):
             if key_id is not None and document.get("kid") not in (key_id, *_ABSENT):
@@ -148,16 +151,21 @@ class JwksClient:
             raise ProviderConfigurationError(f"more than {_MAX_KEYS_TRIED} keys fit a token")
         return found
 
-    def _key(self, index: int, algorithm: str) -> jwt.PyJWK | None:
+    def _key(self, index: int, algorithm: str) -> "jwt.PyJWK | None":
+        import jwt
+
         # Building one costs as much as a verification.
         if (index, algorithm) not in self._keys:
             try:
                 # The algorithm is given, because PyJWT would take RS256 where the key names none.
                 known_as = "EdDSA" if algorithm == "Ed25519" else algorithm
                 key = jwt.PyJWK(self._documents[index], algorithm=known_as)
+                # It must be of the algorithm's curve, and RSA's long enough.
+                key.Algorithm.prepare_key(key.key)
+                is_usable = key.Algorithm.check_key_length(key.key) is None
             except (jwt.PyJWTError, ValueError, TypeError, KeyError):
-                key = None
-            self._keys[index, algorithm] = key
+                is_usable = False
+            self._keys[index, algorithm] = key if is_usable else None
         return self._keys[index, algorithm]
 
     async def _fetch(self) -> None:
@@ -182,7 +190,7 @@ class JwksClient:
         finally:
             self._tried_at = self._clock.monotonic()
 
-    async def _read(self) -> list[JWKDict]:
+    async def _read(self) -> "list[JWKDict]":
         url = self._configured_url or await self._discovery.endpoint()
         where = f"for the keys at {origin(httpx2.URL(url))}"
         reply = await self._provider.get(url)
@@ -199,7 +207,7 @@ class JwksClient:
         return [document for document in documents if isinstance(document, dict)]
 
 
-def _serves(document: JWKDict, algorithm: str) -> bool:
+def _serves(document: "JWKDict", algorithm: str) -> bool:
     """Whether a key may verify the algorithm (RFC 7517 §4)."""
     return (
         document.get("kty") == KEY_TYPES[algorithm]

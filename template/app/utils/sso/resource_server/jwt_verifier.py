@@ -1,8 +1,8 @@
 """Verifying the signature of a JWT (RFC 7515)."""
 
 from collections.abc import Iterable
-
-import jwt
+from functools import cache
+from typing import TYPE_CHECKING
 
 from app.core.settings import CoreSettings
 from app.utils.sso.resource_server.clock import Clock
@@ -11,9 +11,16 @@ from app.utils.sso.resource_server.strict_json import parse_object
 from app.utils.sso.resource_server.token_validation import LEEWAY_SECONDS
 from app.utils.sso.resource_server.unverified_claims import Jwt, read_unverified_jwt
 
-_JWS = jwt.PyJWS(options={"enforce_minimum_key_length": True})
-# PyJWT knows it by its older, wider name only.
-_JWS.register_algorithm("Ed25519", _JWS.get_algorithm_by_name("EdDSA"))
+if TYPE_CHECKING:
+    import jwt
+
+
+@cache
+def _jws() -> "jwt.PyJWS":
+    """Import PyJWT, with its 9 MB of cryptography, where there is something to verify."""
+    import jwt
+
+    return jwt.PyJWS(options={"verify_signature": False})
 
 
 class InvalidJwt(Exception):
@@ -27,6 +34,9 @@ class JwtVerifier:
         self._keys = keys
         self._issuer = settings.sso_issuer
         self._clock = clock
+        if settings.sso_mode != "introspect" or settings.sso_introspection_response == "jwt":
+            # At the start, and not while the first request waits.
+            _jws()
 
     async def verify_signature(self, token: str) -> Jwt:
         """Return the content of a JWT that the provider has signed, whatever its purpose.
@@ -35,23 +45,30 @@ class JwtVerifier:
             InvalidJwt: It is none, or its algorithm, key or signature is not accepted.
             ProviderError: The keys cannot be fetched.
         """
+        import jwt
+
         try:
-            header = _JWS.get_unverified_header(token)
+            # Taken apart once, because that costs as much as the verification.
+            content = _jws().decode_complete(token)
         except jwt.PyJWTError:
             raise InvalidJwt("The token is not a JWT.") from None
+        header, signature = content["header"], content["signature"]
+        signed = token.rpartition(".")[0].encode()
         algorithm = header.get("alg")
         if not isinstance(algorithm, str) or algorithm not in KEY_TYPES:
             raise InvalidJwt("The token is signed with an algorithm that is not accepted.")
         key_id, fetches = header.get("kid"), self._keys.fetches
-        payload = _verified(token, algorithm, await self._keys.keys_for(algorithm, key_id))
-        if payload is None and self._may_be_good(token):
+        keys = await self._keys.keys_for(algorithm, key_id)
+        is_good = _verifies(keys, signed, signature)
+        if not is_good and self._may_be_good(token):
             # The provider may have changed its keys since, even one whose kid stayed the same.
             await self._keys.renew(fetches)
-            payload = _verified(token, algorithm, await self._keys.keys_for(algorithm, key_id))
-        if payload is None:
+            keys = await self._keys.keys_for(algorithm, key_id)
+            is_good = _verifies(keys, signed, signature)
+        if not is_good:
             raise InvalidJwt("The token is not signed by the identity provider.")
         try:
-            return Jwt(header, parse_object(payload))
+            return Jwt(header, parse_object(content["payload"]))
         except ValueError:
             raise InvalidJwt("The token's claims cannot be read.") from None
 
@@ -65,14 +82,5 @@ class JwtVerifier:
         return not isinstance(expires, int | float) or expires > earliest
 
 
-def _verified(token: str, algorithm: str, keys: Iterable[jwt.PyJWK]) -> bytes | None:
-    """Return the payload of a JWT, if one of ``keys`` has signed it."""
-    for key in keys:
-        try:
-            payload: bytes = _JWS.decode(token, key.key, algorithms=[algorithm])
-        except (jwt.InvalidSignatureError, jwt.InvalidKeyError):
-            continue
-        except jwt.PyJWTError:
-            raise InvalidJwt("The token has a header that is not accepted.") from None
-        return payload
-    return None
+def _verifies(keys: "Iterable[jwt.PyJWK]", signed: bytes, signature: bytes) -> bool:
+    return any(key.Algorithm.verify(signed, key.key, signature) for key in keys)

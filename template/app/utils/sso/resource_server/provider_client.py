@@ -8,13 +8,14 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
-from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import NoReturn
+from urllib.parse import urlencode
 
 import httpx2
 
 from app.core.settings import CoreSettings, is_plain_http
 from app.utils.sso.resource_server.connection_failures import describe_failure, origin
+from app.utils.sso.resource_server.idle_connections import make_idle_connections_cheap
 from app.utils.sso.resource_server.provider_errors import ProviderUnreachable
 
 _READ_SECONDS = 5
@@ -23,7 +24,7 @@ _CONNECT_SECONDS = 1
 _CONNECTIONS = 120
 
 # Where the call of this task goes to, for the message of a deadline that ends around it.
-_asked: ContextVar[str | None] = ContextVar("asked", default=None)
+_asked: ContextVar[httpx2.URL | None] = ContextVar("asked", default=None)
 _MAX_BODY_BYTES = 64 * 1024
 _PROXIES = {"HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"}
 
@@ -54,8 +55,7 @@ def create_client(
 ) -> httpx2.AsyncClient:
     """Return the one client of the process; making one blocks the event loop for 25 ms.
 
-    Redirects are not followed, because they would carry the client's secret and the caller's
-    token elsewhere. A compressed body is not asked for, because 64 KiB of it may hold gigabytes.
+    A compressed body is not asked for, because 64 KiB of it may hold gigabytes.
 
     Raises:
         SystemExit: A certificate or key of the settings, or a proxy or the SSL_CERT_FILE of the
@@ -63,16 +63,12 @@ def create_client(
     """
     limits = httpx2.Limits(max_connections=_CONNECTIONS, max_keepalive_connections=_CONNECTIONS)
     try:
-        return httpx2.AsyncClient(
+        client = httpx2.AsyncClient(
             verify=_tls(settings),
             transport=transport,
             timeout=httpx2.Timeout(_READ_SECONDS, connect=_CONNECT_SECONDS),
             limits=limits,
             headers={"Accept": "application/json", "Accept-Encoding": "identity"},
-            follow_redirects=False,
-            # A cookie would tie all calls together, and a malformed one would make later calls
-            # fail.
-            cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
             # The proxies of the environment, and its SSL_CERT_FILE.
             trust_env=not _is_beside_the_service(settings),
         )
@@ -86,6 +82,8 @@ def create_client(
             f"The service cannot start: {', '.join(names)} must be the URL of a proxy, such as "
             "http://proxy.example.com:3128. For socks5://, run `uv add socksio`."
         ) from None
+    make_idle_connections_cheap(client)
+    return client
 
 
 def _is_beside_the_service(settings: CoreSettings) -> bool:
@@ -117,62 +115,87 @@ def _tls(settings: CoreSettings) -> ssl.SSLContext | bool:
 
 
 class ProviderClient:
-    """Sends requests to the provider, and reads no more of a reply than can be trusted."""
+    """Sends requests to the provider, and reads no more of a reply than can be trusted.
+
+    They go to the client's transport for their URL. What the client has above it is not wanted:
+    a redirect would carry the client's secret and the caller's token elsewhere, a cookie would tie
+    all calls together. Nor is its cost, a third of the call's.
+    """
 
     def __init__(self, client: httpx2.AsyncClient, deadline_seconds: float) -> None:
         self._client = client
         self._deadline_seconds = deadline_seconds
 
     async def get(self, url: str) -> Reply:
-        """Send a GET request; ``ProviderUnreachable`` is that no trustworthy reply came in time."""
+        """Send a GET request; ``ProviderUnreachable`` is that there is no trustworthy reply.
+
+        The time that it may take is that of the ``deadline`` around it.
+        """
         return await self._send(self._client.build_request("GET", url))
 
-    async def post(self, url: str, form: Mapping[str, str], headers: Mapping[str, str]) -> Reply:
+    def prepare_post(self, url: str, headers: Mapping[str, str]) -> httpx2.Request:
+        """Return a request for ``post`` to send with one form after the other."""
+        type_ = {"Content-Type": "application/x-www-form-urlencoded"}
+        prepared = self._client.build_request("POST", url, headers=type_ | dict(headers))
+        del prepared.headers["Content-Length"]
+        return prepared
+
+    async def post(self, prepared: httpx2.Request, form: Mapping[str, str]) -> Reply:
         """Send a form, likewise."""
-        return await self._send(self._client.build_request("POST", url, data=form, headers=headers))
+        content = urlencode(form).encode()
+        length = (b"Content-Length", b"%d" % len(content))
+        request = httpx2.Request(
+            prepared.method,
+            prepared.url,
+            headers=[*prepared.headers.raw, length],
+            stream=httpx2.ByteStream(content),
+            extensions=prepared.extensions,
+        )
+        return await self._send(request)
 
     @asynccontextmanager
     async def deadline(self) -> AsyncIterator[None]:
-        """Give the calls inside, however many they are, the deadline of a single one."""
+        """Give the calls inside, however many they are, one deadline.
+
+        The client's own timeout is per chunk, and a body that trickles would outlive it.
+        """
         _asked.set(None)
         try:
             async with asyncio.timeout(self._deadline_seconds):
                 yield
         except TimeoutError as error:
-            # The limit of several calls ends before that of the last of them.
-            where = _asked.get() or "the URLs that SSO_ISSUER leads to"
+            url = _asked.get()
+            where = "the URLs that SSO_ISSUER leads to" if url is None else origin(url)
             raise ProviderUnreachable(
                 f"TimeoutError at {where} (no complete answer within {self._deadline_seconds:g} s)"
             ) from error
 
     async def _send(self, request: httpx2.Request) -> Reply:
+        _asked.set(request.url)
         try:
-            # The client's own timeout is per chunk, and a body that trickles would outlive it.
-            async with self.deadline():
-                _asked.set(origin(request.url))
-                try:
-                    return await self._send_once(request)
-                except (httpx2.NetworkError, httpx2.RemoteProtocolError):
-                    # The provider may have been restarted.
-                    return await self._send_once(request)
+            try:
+                return await self._send_once(request)
+            except (httpx2.NetworkError, httpx2.RemoteProtocolError):
+                # The provider may have been restarted.
+                return await self._send_once(request)
         except (httpx2.HTTPError, httpx2.InvalidURL) as error:
             raise ProviderUnreachable(describe_failure(error, request.url, self._client)) from error
 
     async def _send_once(self, request: httpx2.Request) -> Reply:
-        response = await self._client.send(request, stream=True)
+        transport = self._client._transport_for_url(request.url)
+        response = await transport.handle_async_request(request)
         try:
             if response.headers.get("content-encoding", "identity") != "identity":
-                _refuse(response, "a compressed body")
+                _refuse(request, response, "a compressed body")
             body = bytearray()
             async for chunk in response.aiter_raw():
                 body += chunk
                 if len(body) > _MAX_BODY_BYTES:
-                    _refuse(response, "an oversized body")
+                    _refuse(request, response, "an oversized body")
             return Reply(response.status_code, response.headers, bytes(body))
         finally:
             await response.aclose()
 
 
-def _refuse(response: httpx2.Response, what: str) -> NoReturn:
-    where = origin(response.request.url)
-    raise ProviderUnreachable(f"{response.status_code} at {where}, with {what}")
+def _refuse(request: httpx2.Request, response: httpx2.Response, what: str) -> NoReturn:
+    raise ProviderUnreachable(f"{response.status_code} at {origin(request.url)}, with {what}")

@@ -15,19 +15,15 @@ def parse_object(body: bytes) -> dict[str, object]:
             holds text that neither UTF-8 nor the database can carry.
     """
     try:
-        document = json.loads(
-            # Its own guess may be UTF-16, which RFC 8259 §8.1 rules out; a byte order mark is
-            # harmless.
-            body.decode("utf-8-sig"),
-            object_pairs_hook=_unique_members,
-            parse_constant=_finite,
-            parse_float=_finite,
-        )
+        # Bytes might be taken for UTF-16, which RFC 8259 §8.1 rules out; a byte order mark is
+        # harmless.
+        document = _DECODER.decode(body.decode("utf-8-sig"))
         # How deep the parser itself can follow depends on the version of Python.
         if body.count(b"[") + body.count(b"{") > _MAX_NESTING:
             _refuse_deep_nesting(document)
-        # A lone surrogate makes encode() raise, and a NUL is written as its escape.
-        encoded = json.dumps(document, ensure_ascii=False).encode()
+        # A lone surrogate makes encode() raise, and a NUL is written as its escape. Neither can be
+        # there without one.
+        encoded = json.dumps(document, ensure_ascii=False).encode() if b"\\u" in body else b""
     except RecursionError:
         raise ValueError("nested too deeply") from None
     if not isinstance(document, dict):
@@ -63,3 +59,8 @@ def _finite(text: str) -> float:
     if not math.isfinite(number):
         raise ValueError("a number that JSON has not, or that no float can hold")
     return number
+
+
+_DECODER = json.JSONDecoder(
+    object_pairs_hook=_unique_members, parse_constant=_finite, parse_float=_finite
+)
