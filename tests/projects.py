@@ -29,6 +29,8 @@ _FOREIGN_VARIABLES = (
     "CLIENT_SECRET",
     "DATABASE_URL",
     "ENVIRONMENT",
+    # Where it is set, as in many images, each process would compile the project anew.
+    "PYTHONDONTWRITEBYTECODE",
     "PYTHONPATH",
     "SSO_AUDIENCE",
     "SSO_INTROSPECTION_URL",
@@ -222,8 +224,7 @@ class Projects:
             if not ready.exists():
                 project = self._shared / "venv.project"
                 shutil.copytree(self.rendered(EVERY_PACKAGE), project)
-                # Hundreds of processes import from it, and where PYTHONDONTWRITEBYTECODE is set,
-                # none of them would leave what it has compiled to the next.
+                # Hundreds of processes import from it, several at the same time.
                 compiled = ("sync", "--quiet", "--compile-bytecode")
                 succeed(*uv(), *compiled, cwd=project, env=environment)
                 ready.touch()

@@ -7,7 +7,7 @@ import signal
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import httpx2
@@ -335,6 +335,32 @@ def test_dev_says_which_setting_is_missing(make_project: Callable[[Answers], Pro
     assert "Traceback" not in output(done)
     left = (project.folder, project.database_folder())
     wait_until(lambda: not processes_of(*left), STOP_SECONDS, lambda: processes_of(*left))
+
+
+def test_dev_does_not_serve_what_could_not_be_migrated(
+    make_project: Callable[[Answers], Project],
+) -> None:
+    project = make_project(DEFAULTS)
+    (initial,) = (project.folder / "migrations" / "versions").glob("*.py")
+    initial.write_text(initial.read_text("utf-8").replace("op.create_table(", "op.no_such_thing("))
+    (port,) = free_ports(1)
+    done = project.poe("--quiet", "dev", "--port", str(port))
+    assert done.returncode == 1
+    assert "no_such_thing" in done.stderr
+    assert "The migrations failed, so the service was not started: see above." in done.stderr
+    assert "starting the service" not in done.stdout
+    left = (project.folder, project.database_folder())
+    wait_until(lambda: not processes_of(*left), STOP_SECONDS, lambda: processes_of(*left))
+
+
+def test_a_process_leaves_what_it_has_compiled_to_the_next(
+    make_project: Callable[[Answers], Project],
+) -> None:
+    project = make_project(DEFAULTS)
+    project = replace(project, env={**project.env, "PYTHONDONTWRITEBYTECODE": "1"})
+    done = project.poe("--quiet", "token")
+    assert done.returncode == 1
+    assert [*(project.folder / "template_tools" / "provider").rglob("*.pyc")]
 
 
 def test_the_token_command_says_what_has_to_run(project: Project) -> None:

@@ -5,6 +5,8 @@ provider. Both stop with the service.
 """
 
 import argparse
+import importlib
+import json
 import os
 import secrets
 import shlex
@@ -13,15 +15,15 @@ import signal
 import subprocess
 import sys
 import time
+import traceback
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
+from threading import Thread
 from types import FrameType
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 from urllib.request import getproxies
 
 from app.core.project import NAME, SSO_MODE
-from app.core.settings import load_settings
-from app.settings import Settings
 from template_tools.configuration import PROJECT_ROOT, configured
 from template_tools.postgres import PostgresError, development_database, running_server_if_any
 from template_tools.processes import (
@@ -29,12 +31,24 @@ from template_tools.processes import (
     DevError,
     accepts_connections,
     child,
+    environment_of_children,
     free_port,
     is_free,
     wait_until,
 )
-from template_tools.provider.__main__ import STATE_FILE, running_provider_url
 
+if TYPE_CHECKING:
+    from app.settings import Settings
+
+# Most of the time to the first response is imports. What this process needs of them it imports
+# while PostgreSQL starts; the module of a team is not among them, because a second import of one
+# that fails may report another error.
+_IMPORTED_MEANWHILE = (
+    "alembic.config",
+    "sqlmodel",
+    "app.core.settings",
+    "template_tools.provider.__main__",
+)
 _END_SIGNALS = [signal.SIGINT, signal.SIGTERM]
 if sys.platform != "win32":
     _END_SIGNALS.append(signal.SIGHUP)
@@ -58,8 +72,7 @@ def main() -> int:
     for number in _END_SIGNALS:
         signal.signal(number, _interrupt)
     try:
-        with ExitStack() as stack:
-            _run(stack, options.port)
+        _run(options.port)
     except KeyboardInterrupt:
         print("\nStopped the service and everything that was started for it.")
     except (DevError, PostgresError) as error:
@@ -81,7 +94,7 @@ def _interrupt(_number: int, _frame: FrameType | None) -> NoReturn:
     raise KeyboardInterrupt
 
 
-def _run(stack: ExitStack, port: int) -> NoReturn:
+def _run(port: int) -> NoReturn:
     if not is_free(port):
         raise DevError(
             f"Port {port} of {HOST} is in use. Stop the program that uses it, "
@@ -94,31 +107,77 @@ def _run(stack: ExitStack, port: int) -> NoReturn:
             "Set SSO_ISSUER, or ENVIRONMENT=development."
         )
 
+    os.environ["PUBLIC_URL"] = configured("PUBLIC_URL") or f"http://{HOST}:{port}"
+    options = ["--host", HOST, "--port", str(port), "--reload", "--reload-dir", "app"]
+    has_provider = configured("SSO_ISSUER") is None
+    # The server imports what it needs, and waits to be told the settings. It is the first to stop.
+    with (
+        ExitStack() as stack,
+        child("-m", "template_tools.dev_server", *options, stdin=subprocess.PIPE) as server,
+    ):
+        Thread(target=_import_meanwhile, daemon=True).start()
+        settings = _prepare(stack, port)
+        _say("starting the service")
+        _tell_settings(server)
+        wait_until(lambda: accepts_connections(port), server, "The service")
+        _print_directory(settings, port, has_tokens=has_provider)
+        server.wait()
+        raise DevError(
+            f"The service exited unexpectedly (exit code {server.returncode}): see above."
+        )
+
+
+def _tell_settings(server: subprocess.Popen[bytes]) -> None:
+    assert server.stdin is not None  # noqa: S101 - it is a pipe
+    # Where the server has ended already, wait_until says so.
+    with suppress(BrokenPipeError), server.stdin as pipe:
+        pipe.write(json.dumps(environment_of_children()).encode())
+
+
+def _import_meanwhile() -> None:
+    # An error is raised again where the module is used.
+    with suppress(Exception):
+        for name in _IMPORTED_MEANWHILE:
+            importlib.import_module(name)
+
+
+def _prepare(stack: ExitStack, port: int) -> "Settings":
+    """Start the database and the provider, migrate, and return the service's settings."""
     embedded = configured("DATABASE_URL") is None
     _say("starting the embedded PostgreSQL" if embedded else "using the database of DATABASE_URL")
     if embedded:
         stack.callback(_wait_for_database_end)
-    os.environ["PUBLIC_URL"] = configured("PUBLIC_URL") or f"http://{HOST}:{port}"
     stack.enter_context(development_database(PROJECT_ROOT))
 
     if configured("SSO_ISSUER") is None:
         _say("starting the development identity provider")
         stack.enter_context(_development_provider(port))
+
+    from app.core.settings import load_settings
+    from app.settings import Settings
+
     # Uvicorn's reloader would report a wrong setting and wait for a change.
     settings = load_settings(Settings)
 
     _say("applying the migrations")
-    migration = subprocess.run([sys.executable, "-m", "alembic", "upgrade", "head"], check=False)
-    if migration.returncode != 0:
-        raise DevError("The migrations failed, so the service was not started: see above.")
+    _migrate()
+    return settings
 
-    _say("starting the service")
-    options = ["--host", HOST, "--port", str(port), "--reload", "--reload-dir", "app"]
-    server = stack.enter_context(child("-m", "app.server", *options))
-    wait_until(lambda: accepts_connections(port), server, "The service")
-    _print_directory(settings, port)
-    server.wait()
-    raise DevError(f"The service exited unexpectedly (exit code {server.returncode}): see above.")
+
+def _migrate() -> None:
+    """Run ``alembic upgrade head`` in this process, which has imported most of it already."""
+    from alembic.config import main as alembic
+
+    try:
+        alembic(["upgrade", "head"])
+    except SystemExit as error:
+        print(error.code, file=sys.stderr)
+    except Exception:
+        # A migration is a program of the team's.
+        traceback.print_exc()
+    else:
+        return
+    raise DevError("The migrations failed, so the service was not started: see above.")
 
 
 def _wait_for_database_end() -> None:
@@ -134,6 +193,10 @@ def _wait_for_database_end() -> None:
 @contextmanager
 def _development_provider(service_port: int) -> Iterator[None]:
     """Run the development provider, and set the settings that make the service trust it."""
+    from template_tools.provider.__main__ import STATE_FILE, running_provider_url
+    from template_tools.provider.config import ProviderConfig, ProviderError
+    from template_tools.provider.serve import published_provider
+
     if running := running_provider_url():
         raise DevError(
             f"This project's development provider is already running at {running}: stop the other "
@@ -152,23 +215,27 @@ def _development_provider(service_port: int) -> Iterator[None]:
     # What .env says about another provider does not apply to this one.
     os.environ |= dict.fromkeys(_SETTINGS_OF_A_PROVIDER, "")
     introspects = (configured("SSO_MODE") or SSO_MODE) == "introspect"
-    os.environ |= {
-        "DEV_PROVIDER_AUDIENCE": os.environ["SSO_AUDIENCE"],
-        "DEV_PROVIDER_CLIENT_ID": os.environ["CLIENT_ID"],
-        "DEV_PROVIDER_CLIENT_SECRET": os.environ["CLIENT_SECRET"],
-        "DEV_PROVIDER_TOKEN_FORMAT": "opaque" if introspects else "jwt",
-    }
-    options = ["--port", str(port), "--state-file", str(STATE_FILE)]
-    with child("-m", "template_tools.provider", *options) as provider:
-        wait_until(lambda: accepts_connections(port), provider, "The development provider")
-        yield
+    config = ProviderConfig.from_environment(
+        os.environ
+        | {
+            "DEV_PROVIDER_AUDIENCE": os.environ["SSO_AUDIENCE"],
+            "DEV_PROVIDER_CLIENT_ID": os.environ["CLIENT_ID"],
+            "DEV_PROVIDER_CLIENT_SECRET": os.environ["CLIENT_SECRET"],
+            "DEV_PROVIDER_TOKEN_FORMAT": "opaque" if introspects else "jwt",
+        }
+    )
+    try:
+        with published_provider(config, port, STATE_FILE):
+            yield
+    except ProviderError as error:
+        raise DevError(str(error)) from error
 
 
 def _say(what: str) -> None:
     print(f"dev: {what}", flush=True)
 
 
-def _print_directory(settings: Settings, port: int) -> None:
+def _print_directory(settings: "Settings", port: int, *, has_tokens: bool) -> None:
     database = settings.database_url.render_as_string(hide_password=True)
     address = f"http://{HOST}:{port}"
     # `python -m uv` does not need uv on the PATH, and sets UV to its location.
@@ -181,7 +248,7 @@ def _print_directory(settings: Settings, port: int) -> None:
         f"Database           {database}",
         f"Identity provider  {settings.sso_issuer}",
     ]
-    if "DEV_PROVIDER_CLIENT_ID" in os.environ:
+    if has_tokens:
         lines += [
             "",
             "Who am I? In another terminal:",

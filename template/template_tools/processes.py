@@ -25,17 +25,16 @@ class DevError(Exception):
 
 
 @contextmanager
-def child(*command: str) -> Iterator[subprocess.Popen[bytes]]:
+def child(*command: str, stdin: int = subprocess.DEVNULL) -> Iterator[subprocess.Popen[bytes]]:
     """Run ``python COMMAND...`` for as long as the block lasts.
 
     The child runs in its own session, so that Ctrl-C in the terminal reaches only the parent, which
-    then stops its children one after the other. Where it listens, the command alone decides, and
-    not a variable such as UVICORN_UDS.
+    then stops its children one after the other.
     """
     process = subprocess.Popen(
         [sys.executable, *command],
-        env={name: it for name, it in os.environ.items() if not name.startswith("UVICORN_")},
-        stdin=subprocess.DEVNULL,
+        env=environment_of_children(),
+        stdin=stdin,
         start_new_session=True,
         preexec_fn=end_with_parent if sys.platform == "linux" else None,
     )
@@ -43,6 +42,11 @@ def child(*command: str) -> Iterator[subprocess.Popen[bytes]]:
         yield process
     finally:
         _stop(process)
+
+
+def environment_of_children() -> dict[str, str]:
+    """Return the environment without UVICORN_UDS and the like: the command alone says where."""
+    return {name: it for name, it in os.environ.items() if not name.startswith("UVICORN_")}
 
 
 def end_with_parent(number: signal.Signals = signal.SIGTERM) -> None:
@@ -76,7 +80,7 @@ def wait_until(ready: Callable[[], bool], process: subprocess.Popen[bytes], what
             raise DevError(f"{what} ended while it was starting: see above.")
         if time.monotonic() > deadline:
             raise DevError(f"{what} did not start within {_START_SECONDS} seconds: see above.")
-        time.sleep(0.05)
+        time.sleep(0.01)
 
 
 def accepts_connections(port: int) -> bool:

@@ -5,24 +5,30 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from contextlib import AsyncExitStack
+from inspect import isasyncgenfunction, iscoroutinefunction
 from typing import Annotated
 from unittest.mock import Mock
 
 import httpx2
 import pytest
 from fastapi import APIRouter, Depends, FastAPI, Security, WebSocket
+from fastapi.dependencies.models import Dependant
 from fastapi.dependencies.utils import get_dependant
 from fastapi.responses import PlainTextResponse
+from fastapi.routing import APIRoute, iter_route_contexts
 from sqlalchemy import event
 from sqlalchemy.pool import QueuePool
 from starlette.routing import Route, Router
+from starlette.types import Receive, Scope, Send
 
+from app.api.v1.user.router import read_me
 from app.core.openapi import PUBLIC
 from app.core.project import TITLE, VERSION
 from app.database.session import Database, open_database
 from app.main import create_app
-from app.settings import Settings
+from app.settings import Settings, get_settings
 from app.utils.sso.authorization import require_roles
 from app.utils.sso.introspection import CurrentToken, introspect_token
 from app.utils.sso.introspection_schema import TokenData
@@ -228,6 +234,43 @@ def test_nothing_of_the_description_is_resolved_at_each_request() -> None:
     assert get_dependant(path="/", call=introspect_token).dependencies == []
 
 
+async def test_a_request_is_led_past_the_routes_of_other_resources(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app, paths = create_app(settings), list[str]()
+    monkeypatch.setattr(type(app.routes[-1]), "matches", Mock(side_effect=AssertionError))
+
+    async def noting(scope: Scope, receive: Receive, send: Send) -> None:
+        await app(scope, receive, send)
+        paths.append(scope["route"].path)
+
+    async with httpx2.AsyncClient(transport=httpx2.ASGITransport(noting)) as client:
+        assert (await client.get("http://test/api/v1/user/me")).status_code == 401
+        assert (await client.get("http://test/livez")).status_code == 200
+    assert paths == ["/api/v1/user/me", "/livez"]
+
+
+def test_no_request_waits_for_a_thread(settings: Settings) -> None:
+    """FastAPI calls a dependency that is not async in one, which costs more than routing does."""
+
+    def calls(dependant: Dependant) -> Iterator[object]:
+        yield dependant.call
+        for it in dependant.dependencies:
+            yield from calls(it)
+
+    contexts = iter_route_contexts(create_app(settings).routes)
+    found = {
+        call
+        for it in contexts
+        if isinstance(it.original_route, APIRoute)
+        for call in calls(it.dependant)
+    }
+    found.discard(introspect_token)
+    assert found >= {read_me, get_settings}
+    in_threads = {it for it in found if not (iscoroutinefunction(it) or isasyncgenfunction(it))}
+    assert in_threads == set()
+
+
 async def test_what_a_route_declares_itself_stays_in_the_description(settings: Settings) -> None:
     app = create_app(settings)
 
@@ -360,6 +403,26 @@ def test_a_missing_setting_stops_the_start_with_a_sentence() -> None:
     assert run.returncode == 1
     assert "SSO_ISSUER is not set" in run.stderr
     assert "Traceback" not in run.stderr
+
+
+@pytest.mark.parametrize(
+    ("mode", "imports"), [("introspect", False), ("jwt", True), ("both", True)]
+)
+def test_what_verifies_signatures_is_imported_at_the_start_and_only_if_it_is_needed(
+    mode: str, imports: bool
+) -> None:
+    """It is an eighth of the start and of the memory; the first request must not wait for it."""
+    code = (
+        "import asyncio, sys, app.main; "
+        "service = app.main.app; "
+        "lifespan = app.main.open_introspector(service.state.settings); "
+        "asyncio.run(lifespan.__aenter__()); "
+        "print('cryptography' in sys.modules)"
+    )
+    environment = os.environ | {"SSO_MODE": mode, "TOKEN_CACHE_URL": ""}
+    command = [sys.executable, "-c", code]
+    printed = subprocess.check_output(command, cwd=PROJECT_ROOT, env=environment, text=True)
+    assert printed.split()[-1] == str(imports)
 
 
 def test_the_application_imports_no_development_tool() -> None:

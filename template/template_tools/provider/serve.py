@@ -70,9 +70,18 @@ def serve_until_stopped(port: int, state_file: Path | None = None) -> None:
     for number in _STOP_SIGNALS:
         signal.signal(number, _leave)
     config = ProviderConfig.from_environment(os.environ)
-    with running_provider(config, port) as provider, _published(provider.config, state_file):
+    with published_provider(config, port, state_file) as provider:
         print(f"The development identity provider is ready at {provider.issuer}", flush=True)
         threading.Event().wait()
+
+
+@contextmanager
+def published_provider(
+    config: ProviderConfig, port: int, state_file: Path | None
+) -> Iterator[RunningProvider]:
+    """Serve a provider from a thread, and have the `token` command find it."""
+    with running_provider(config, port) as provider, _published(provider.config, state_file):
+        yield provider
 
 
 @contextmanager
