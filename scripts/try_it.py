@@ -1,6 +1,14 @@
+# /// script
+# requires-python = ">=3.13"
+# dependencies = ["copier>=9.19,<9.20"]
+#
+# [tool.uv]
+# exclude-newer = "2026-11-22T00:00:00Z"
+# ///
 """Scaffold a service beside this clone, with the default answers, and serve it.
 
-This is what ``copier copy`` and ``uv run poe dev`` do, one after the other.
+This is what ``copier copy`` and ``uv run poe dev`` do, one after the other. Run as a script it
+needs Copier alone, and none of the packages that the template's own checks need.
 """
 
 import argparse
@@ -16,7 +24,7 @@ TEMPLATE = Path(__file__).resolve().parents[1]
 
 def main() -> int:
     """Return the exit code of the service, which runs until Ctrl-C."""
-    parser = argparse.ArgumentParser(prog="uv run poe try", description=__doc__)
+    parser = argparse.ArgumentParser(prog="uv run scripts/try_it.py", description=__doc__)
     parser.add_argument(
         "folder",
         nargs="?",
@@ -33,7 +41,7 @@ def main() -> int:
     elif folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         print(
             f"{folder} exists and was not made by this template. Move it away, "
-            "or name another folder: uv run poe try ../another-service",
+            "or name another folder: uv run scripts/try_it.py ../another-service",
             file=sys.stderr,
         )
         return 1

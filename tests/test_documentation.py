@@ -45,6 +45,18 @@ def test_ci_runs_the_command_that_the_readme_names() -> None:
         assert command in ci
 
 
+def test_the_first_command_of_the_readme_uses_what_is_tested() -> None:
+    assert "uv run scripts/try_it.py" in text("README.md")
+    block = re.search(
+        r"\A# /// script\n(.*?)^# ///$", text("scripts/try_it.py"), re.DOTALL | re.MULTILINE
+    )
+    assert block is not None
+    script = tomllib.loads(re.sub(r"^# ?", "", block[1], flags=re.MULTILINE))
+    assert script["requires-python"] == PROJECT["project"]["requires-python"]
+    assert script["tool"]["uv"]["exclude-newer"] == PROJECT["tool"]["uv"]["exclude-newer"]
+    assert set(script["dependencies"]) <= set(PROJECT["dependency-groups"]["dev"])
+
+
 def test_the_changelog_has_a_section_for_this_version() -> None:
     version = re.escape(PROJECT["project"]["version"])
     assert re.search(rf"^## \[?v?{version}\b", text("CHANGELOG.md"), re.MULTILINE)
