@@ -6,7 +6,6 @@ import tomllib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import jinja2
 import pytest
 from hypothesis import HealthCheck, Phase, settings
 
@@ -62,30 +61,6 @@ def isolated_machine(shared_folder: Path) -> Iterator[None]:
             "UV_PYTHON_DOWNLOADS": "never",
         }.items():
             patch.setenv(name, value)
-        yield
-
-
-@pytest.fixture(scope="session", autouse=True)
-def each_text_is_compiled_once() -> Iterator[None]:
-    """Keep what Jinja compiles: Copier compiles names and files anew each time that it renders.
-
-    That takes two fifths of the time of a rendering, of which this run has about a thousand.
-    """
-    compile_text = jinja2.Environment.compile
-    compiled: dict[tuple[object, ...], object] = {}
-
-    def compile_once(self: jinja2.Environment, source: object, *rest: object) -> object:
-        if not isinstance(source, str) or "yield" in source:
-            # Copier's tag of that name takes note of itself while it is compiled.
-            return compile_text(self, source, *rest)  # type: ignore[call-overload]
-        # Jinja has one lexer for each set of options.
-        key = (source, rest, type(self), self.lexer, *self.extensions)
-        if key not in compiled:
-            compiled[key] = compile_text(self, source, *rest)  # type: ignore[call-overload]
-        return compiled[key]
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(jinja2.Environment, "compile", compile_once)
         yield
 
 
