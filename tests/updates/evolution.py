@@ -246,6 +246,8 @@ async def test_every_answer_names_the_service(client: httpx2.AsyncClient) -> Non
 def _add_middleware(clone: Path) -> None:
     template = clone / "template"
     middleware = template / "app/core/middleware.py"
+    headers = "from starlette.datastructures import Headers"
+    edit(middleware, f"{headers}\n", f"{headers}, MutableHeaders\n")
     edit(middleware, "class ErrorBoundary:\n", f"{_MIDDLEWARE}class ErrorBoundary:\n")
     main = template / "app/main.py"
     edit(
