@@ -29,8 +29,6 @@ _FOREIGN_VARIABLES = (
     "CLIENT_SECRET",
     "DATABASE_URL",
     "ENVIRONMENT",
-    # Where it is set, as in many images, each process would compile the project anew.
-    "PYTHONDONTWRITEBYTECODE",
     "PYTHONPATH",
     "SSO_AUDIENCE",
     "SSO_INTROSPECTION_URL",
@@ -215,6 +213,8 @@ class Projects:
         environment |= {
             "UV_PROJECT_ENVIRONMENT": str(self._shared / "venv"),
             "MYPY_CACHE_DIR": str(self._shared / "mypy_cache"),
+            # A project that is shared must be left as it is; poe takes the variable out.
+            "PYTHONDONTWRITEBYTECODE": "1",
         }
         # `python -m uv run` works where uv is not in PATH; what users type does not.
         if len(uv()) == 1:

@@ -120,6 +120,7 @@ class TestAtOnce:
         assert {answer.status_code for answer in answers} == {200}
         await junk
 
+    @pytest.mark.parametrize("timeouts", [Timeouts(provider=20, admission=20)], ids=["patient"])
     async def test_tokens_that_were_good_before_may_use_all_calls(
         self, come_from: From, network: Network, provider: RunningProvider, clock: Clock
     ) -> None:
