@@ -95,7 +95,7 @@ def _fix_security(clone: Path) -> None:
         clone / "template" / FIXED,
         "        if data.nbf is not None and",
         "        if data.iat is not None and data.iat > now + LEEWAY_SECONDS:\n"
-        '            raise TokenNotInForce("The token is issued in the future.")\n'
+        '            raise TokenNotInForce("The token was issued ahead of time.")\n'
         "        if data.nbf is not None and",
     )
     (clone / "template" / SECURITY_TEST).write_text(_ISSUED_AT_TEST, "utf-8")
@@ -103,7 +103,7 @@ def _fix_security(clone: Path) -> None:
 
 def has_security_fix(folder: Path) -> bool:
     """Whether the fix of the first step is in a project."""
-    return (folder / FIXED).exists() and _has(FIXED, "issued in the future")(folder)
+    return (folder / FIXED).exists() and _has(FIXED, "issued ahead of time")(folder)
 
 
 # --- Questions ------------------------------------------------------------------------------------
