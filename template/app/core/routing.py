@@ -46,20 +46,21 @@ class RouteIndex(BaseRoute):
         if self._indexed != self._router.routes:
             self._index()
         prefix = self._prefix(get_route_path(scope))
-        partial: tuple[RouteContext, Scope] | None = None
+        found: tuple[RouteContext, Scope] | None = None
         for route in self._led.get(prefix, ()):
             match, child_scope = route.matches(scope)
             if match is Match.FULL:
-                self.path_format = route.path_format
-                return match, {**child_scope, "route": route}
-            if match is Match.PARTIAL and partial is None:
-                partial = route, child_scope
-        if not self._leads_all(prefix):
-            return Match.NONE, {}
-        if partial is None:
+                found = route, child_scope
+                break
+            if match is Match.PARTIAL and found is None:
+                found = route, child_scope
+        else:
+            if not self._leads_all(prefix):
+                return Match.NONE, {}
+        if found is None:
             self.path_format = None
             return Match.FULL, {}
-        route, child_scope = partial
+        route, child_scope = found
         self.path_format = route.path_format
         return Match.FULL, {**child_scope, "route": route}
 
