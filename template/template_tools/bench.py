@@ -11,7 +11,6 @@ import re
 import secrets
 import signal
 import statistics
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -28,7 +27,7 @@ import httpx2
 from app import server
 from app.core.project import NAME, SSO_MODE
 from template_tools.configuration import PROJECT_ROOT, configured
-from template_tools.dev import _SETTINGS_OF_A_PROVIDER
+from template_tools.dev import SETTINGS_OF_A_PROVIDER, migrate
 from template_tools.postgres import PostgresError, development_database
 from template_tools.processes import HOST, DevError, accepts_connections, free_port
 from template_tools.provider import RunningProvider, running_provider
@@ -82,9 +81,7 @@ def _measured(stack: ExitStack, paths: list[str], roles: list[str]) -> list[_Rou
         del os.environ[name]
     stack.enter_context(development_database(PROJECT_ROOT))
     provider = stack.enter_context(_provider())
-    migration = [sys.executable, "-m", "alembic", "upgrade", "head"]
-    if subprocess.run(migration, check=False).returncode != 0:
-        raise DevError("The migrations failed, so nothing was measured: see above.")
+    migrate("nothing was measured")
     port = free_port()
     clock = stack.enter_context(_serving(port, set(cpus[:1])))
     with httpx2.Client(base_url=f"http://{HOST}:{port}", trust_env=False, timeout=30) as client:
@@ -116,7 +113,7 @@ def _provider() -> Iterator[RunningProvider]:
         client_secret=secrets.token_urlsafe(24),
     )
     with running_provider(config) as provider:
-        os.environ |= dict.fromkeys(_SETTINGS_OF_A_PROVIDER, "")
+        os.environ |= dict.fromkeys(SETTINGS_OF_A_PROVIDER, "")
         os.environ |= {
             "SSO_ISSUER": provider.issuer,
             "SSO_AUDIENCE": config.audience,

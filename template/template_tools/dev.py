@@ -53,7 +53,7 @@ _END_SIGNALS = [signal.SIGINT, signal.SIGTERM]
 if sys.platform != "win32":
     _END_SIGNALS.append(signal.SIGHUP)
 _DATABASE_STOP_SECONDS = 3
-_SETTINGS_OF_A_PROVIDER = (
+SETTINGS_OF_A_PROVIDER = (
     "CLIENT_AUTH_METHOD",
     "SSO_CA_FILE",
     "SSO_INTROSPECTION_RESPONSE",
@@ -160,12 +160,16 @@ def _prepare(stack: ExitStack, port: int) -> "Settings":
     settings = load_settings(Settings)
 
     _say("applying the migrations")
-    _migrate()
+    migrate("the service was not started")
     return settings
 
 
-def _migrate() -> None:
-    """Run ``alembic upgrade head`` in this process, which has imported most of it already."""
+def migrate(otherwise: str) -> None:
+    """Run ``alembic upgrade head`` in this process, which has imported most of it already.
+
+    Raises:
+        DevError: It failed; the message says what then does not happen: ``otherwise``.
+    """
     from alembic.config import main as alembic
 
     try:
@@ -177,7 +181,7 @@ def _migrate() -> None:
         traceback.print_exc()
     else:
         return
-    raise DevError("The migrations failed, so the service was not started: see above.")
+    raise DevError(f"The migrations failed, so {otherwise}: see above.")
 
 
 def _wait_for_database_end() -> None:
@@ -213,7 +217,7 @@ def _development_provider(service_port: int) -> Iterator[None]:
         "DOCS_CLIENT_ID": "docs",
     }
     # What .env says about another provider does not apply to this one.
-    os.environ |= dict.fromkeys(_SETTINGS_OF_A_PROVIDER, "")
+    os.environ |= dict.fromkeys(SETTINGS_OF_A_PROVIDER, "")
     introspects = (configured("SSO_MODE") or SSO_MODE) == "introspect"
     config = ProviderConfig.from_environment(
         os.environ
