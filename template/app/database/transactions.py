@@ -4,6 +4,8 @@ Under READ COMMITTED each statement sees what was committed before it began, so 
 gives reads nothing, and its BEGIN and COMMIT are two round trips of three. A plain read before the
 first other statement therefore runs by itself. As soon as something else is executed (a write, a
 lock, a function that may do anything), everything up to the end is one transaction, as ever.
+
+Nothing is lost with the connection of such a read, so that it is tried once again on a new one.
 """
 
 import re
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
         AsyncAdapt_asyncpg_connection,
         AsyncAdapt_asyncpg_cursor,
     )
+    from sqlalchemy.pool.base import _ConnectionFairy, _ConnectionRecord
 
 # Execution options of the engines that sessions are bound to.
 _BEGINS_LATE = "app_begins_late"
@@ -47,6 +50,10 @@ _BEFORE_PARENTHESIS = re.compile(r'([\w.$"]+)\s*\(')
 # between a function and its parenthesis.
 _HARMFUL = re.compile(r"\b(?:for|into|current_\w+|localtime\w*)\b|--|/\*", re.IGNORECASE)
 
+# The connection broke in the middle of a statement, or the server has ended it: because an
+# administrator wanted it, because of a crash, or because it stops.
+_LOST = {"08003", "57P01", "57P02", "57P03"}
+
 
 @lru_cache(maxsize=2000)
 def is_plain_read(statement: str) -> bool:
@@ -68,10 +75,10 @@ def beginning_late(engine: AsyncEngine, *, late: bool, reads_only: bool) -> Asyn
         reads_only: Whether the transactions are READ ONLY, so that the database refuses writes.
     """
     dialect = engine.dialect
-    if not event.contains(dialect, "do_execute", _prepare):
-        event.listen(dialect, "do_execute", _prepare)
+    if not event.contains(dialect, "do_execute", _execute):
+        event.listen(dialect, "do_execute", _execute)
+        event.listen(dialect, "do_execute_no_params", _execute_without_parameters)
         event.listen(dialect, "do_executemany", _prepare)
-        event.listen(dialect, "do_execute_no_params", _prepare_without_parameters)
     return engine.execution_options(**{_BEGINS_LATE: late, _READS_ONLY: reads_only})
 
 
@@ -99,10 +106,48 @@ def _prepare(
     )
 
 
-def _prepare_without_parameters(
+def _execute(
+    cursor: "AsyncAdapt_asyncpg_cursor",
+    statement: str,
+    parameters: object,
+    context: ExecutionContext,
+) -> bool:
+    """Execute a statement if it is to be tried again; return whether it was executed."""
+    _prepare(cursor, statement, parameters, context)
+    driver = cursor._adapt_connection
+    if not driver.autocommit or driver._transaction is not None:
+        return False
+    try:
+        cursor.execute(statement, parameters)  # type: ignore[no-untyped-call]
+    except context.dialect.loaded_dbapi.Error as error:
+        state = getattr(error, "sqlstate", None)
+        is_lost = state in _LOST or (state is None and driver.driver_connection.is_closed())
+        if not is_lost or context.root_connection.closed or context.root_connection.invalidated:
+            raise
+        cursor = _reconnect(context, error)
+        _prepare(cursor, statement, parameters, context)
+        cursor.execute(statement, parameters)  # type: ignore[no-untyped-call]
+    return True
+
+
+def _execute_without_parameters(
     cursor: "AsyncAdapt_asyncpg_cursor", statement: str, context: ExecutionContext
-) -> None:
-    _prepare(cursor, statement, None, context)
+) -> bool:
+    return _execute(cursor, statement, (), context)
+
+
+def _reconnect(context: ExecutionContext, error: Exception) -> "AsyncAdapt_asyncpg_cursor":
+    """Replace the connection, as the pool does for one that it finds dead.
+
+    Raises:
+        DatabaseUnavailable: There is no other connection.
+    """
+    proxy = cast("_ConnectionFairy", context.root_connection.connection)
+    entry = cast("_ConnectionRecord", proxy._connection_record)
+    entry.invalidate(error)
+    proxy.dbapi_connection = entry.get_connection()
+    context.cursor = proxy.cursor()
+    return cast("AsyncAdapt_asyncpg_cursor", context.cursor)
 
 
 def begin_now(connection: Connection) -> None:

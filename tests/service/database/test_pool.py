@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator
-from contextlib import suppress
+from contextlib import asynccontextmanager, suppress
 from types import SimpleNamespace
 
 import asyncpg
@@ -11,6 +11,7 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlmodel import select
 
 from app.database import pool
@@ -111,6 +112,64 @@ async def test_one_that_idled_and_was_lost_without_a_word_is_replaced(
     await asyncio.sleep(0.01)
     monkeypatch.setattr(asyncpg.Connection, "is_closed", lambda _: False)
     monkeypatch.setattr(pool, "time", SimpleNamespace(monotonic=lambda: time.monotonic() + 2))
+    await read(small)
+
+
+@asynccontextmanager
+async def locked_notes(database: Database) -> AsyncIterator[AsyncConnection]:
+    """Let everybody who reads notes wait until the end, or until the connection's rollback."""
+    async with database.engine.connect() as connection:
+        await connection.execute(text("LOCK TABLE note"))
+        yield connection
+
+
+async def terminate_readers(connection: AsyncConnection) -> None:
+    """End the connection of somebody who waits for notes, as soon as there is one."""
+    ended = text(
+        "SELECT pg_terminate_backend(pid, 5000) FROM pg_locks"
+        " WHERE relation = 'note'::regclass AND NOT granted"
+    )
+    async with asyncio.timeout(5):
+        while not (await connection.scalars(ended)).all():  # noqa: ASYNC110 - it is the server's
+            await asyncio.sleep(0.01)
+
+
+async def test_a_plain_read_is_tried_again_when_its_connection_is_lost(
+    database: Database, small: Database
+) -> None:
+    async with locked_notes(database) as connection, small.reading() as session:
+        before = await session.scalar(text("SELECT count(*) FROM pg_class"))
+        reading = asyncio.create_task(session.exec(TITLES))
+        await terminate_readers(connection)
+        await connection.rollback()
+        assert before
+        assert (await reading).all() == []
+    await read(small)
+
+
+async def test_it_is_tried_again_once(database: Database, small: Database) -> None:
+    async with locked_notes(database) as connection:
+        reading = asyncio.create_task(read(small))
+        await terminate_readers(connection)
+        await terminate_readers(connection)
+        await connection.rollback()
+        with pytest.raises(SQLAlchemyError):
+            await reading
+    await read(small)
+
+
+async def test_a_read_in_a_transaction_is_lost_with_it(database: Database, small: Database) -> None:
+    async def read_in_transaction() -> None:
+        async with small.sessionmaker.begin() as session:
+            await session.scalar(text("SELECT set_config('app.written', 'true', true)"))
+            await session.exec(TITLES)
+
+    async with locked_notes(database) as connection:
+        reading = asyncio.create_task(read_in_transaction())
+        await terminate_readers(connection)
+        await connection.rollback()
+        with pytest.raises(SQLAlchemyError):
+            await reading
     await read(small)
 
 
