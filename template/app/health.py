@@ -10,9 +10,9 @@ from pydantic import BaseModel
 from sqlalchemy.pool import QueuePool
 
 from app.core.openapi import PUBLIC
+from app.core.rate_limited_log import RateLimitedLog
 from app.database.session import Database
 from app.utils.sso.resource_server.introspector import Introspector, ProviderHealth
-from app.utils.sso.resource_server.rate_limited_log import RateLimitedLog
 
 _KNOWN_SECONDS = 1
 # Longer than a statement may take: requests that wait for a dead database have failed by then.

@@ -12,10 +12,11 @@ from fastapi.middleware.cors import CORSMiddleware
 from app import hooks
 from app.api.v1.router import router as api_v1
 from app.core.errors import add_exception_handlers
-from app.core.logs import log_if_nobody_does
+from app.core.logs import log_if_nobody_does, log_start
 from app.core.middleware import BodyLimit, ErrorBoundary, SecurityHeaders, WholePath
 from app.core.openapi import describe_problems
 from app.core.project import DESCRIPTION, TITLE, VERSION
+from app.core.request_log import RequestLog
 from app.core.routing import RouteIndex
 from app.core.settings import ServerSettings, load_settings
 from app.database.session import open_database
@@ -30,7 +31,8 @@ from app.utils.sso.resource_server.token_first import TokenFirst
 async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     """Hold open what all requests share: connections to the database and to the provider."""
     settings: Settings = app.state.settings
-    log_if_nobody_does(app.state.log_level)
+    log_if_nobody_does(app.state.server_settings)
+    log_start(app.state.server_settings, settings)
     async with (
         open_database(settings) as app.state.database,
         open_introspector(settings) as app.state.introspector,
@@ -64,7 +66,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         redirect_slashes=False,
     )
     app.state.settings = settings
-    app.state.log_level = load_settings(ServerSettings).log_level
+    app.state.server_settings = load_settings(ServerSettings)
     app.include_router(health)
     app.include_router(resource_metadata)
     app.include_router(api_v1, prefix="/api/v1")
@@ -87,6 +89,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             expose_headers=["ETag", "Location", "Retry-After", "WWW-Authenticate"],
         )
     app.add_middleware(SecurityHeaders)
+    app.add_middleware(RequestLog)
     app.router.routes.insert(0, RouteIndex(app.router))
     return app
 

@@ -1,9 +1,10 @@
 """Runs the service: ``python -m app.server``, with the options and variables of uvicorn.
 
-It differs from ``uvicorn app.main:app`` in its defaults: connections are bounded, and the log has
-the time and no query strings.
+It differs from ``uvicorn app.main:app`` in its defaults: connections are bounded, and the service's
+line for each request, which has no query string, takes the place of the server's.
 """
 
+import logging
 import sys
 from copy import copy
 from typing import Any
@@ -17,17 +18,20 @@ from app.core.settings import ServerSettings, load_settings
 _DEFAULTS = {
     "http": "app.core.http_protocol:BoundedProtocol",
     "server_header": False,
+    "access_log": False,
     "timeout_graceful_shutdown": 15,
 }
 
 
 def main() -> None:
     """Serve until SIGINT or SIGTERM."""
-    log_level = load_settings(ServerSettings).log_level
+    settings = load_settings(ServerSettings)
+    # Else they would be the only lines of the log without its form.
+    logging.captureWarnings(capture=True)
 
     def run(log_config: str | None, **options: Any) -> None:  # noqa: ANN401 - uvicorn's
         assert uvicorn_command.callback is not None  # noqa: S101 - click's type
-        uvicorn_command.callback(log_config=log_config or logging_config(log_level), **options)
+        uvicorn_command.callback(log_config=log_config or logging_config(settings), **options)
 
     command = copy(uvicorn_command)
     command.callback = run

@@ -169,6 +169,7 @@ type ClientAuthMethod = Literal[
     "private_key_jwt",
     "tls_client_auth",
 ]
+type Environment = Literal["development", "test", "production"]
 type JwtType = Literal["any", "at+jwt"]
 _SECRET_METHODS = {"client_secret_basic", "client_secret_basic_raw", "client_secret_post"}
 _KEY_METHODS = {"private_key_jwt", "tls_client_auth"}
@@ -206,7 +207,7 @@ class DatabaseSettings(BaseSettings):
         use_attribute_docstrings=True,
     )
 
-    environment: Literal["development", "test", "production"] = "production"
+    environment: Environment = "production"
     """What the service runs for; production has stricter rules."""
     # As it was in older releases: teams have edited the line below it.
     database_url: Annotated[DatabaseUrl, NoDecode] = Field(
@@ -420,8 +421,11 @@ class ServerSettings(BaseSettings):
 
     model_config = DatabaseSettings.model_config
 
+    environment: Environment = "production"
     log_level: Annotated[int, BeforeValidator(_log_level)] = logging.INFO
     """The lowest level at which the service's own code, and the server, are logged."""
+    log_format: Literal["json", "text"] | None = None
+    """Whether each line of the log is JSON, or made to be read; by default JSON in production."""
     server_max_connections: int = Field(default=1000, ge=1, le=100_000)
     """The connections of one process, WebSockets included."""
     server_max_head_size: int = Field(default=32_768, ge=1024, le=1_048_576)
@@ -434,6 +438,11 @@ class ServerSettings(BaseSettings):
     """How long a request's body may take."""
     server_write_timeout: float = Field(default=30, gt=0, le=86_400)
     """How long a client may take to read the next 64 KiB of a response."""
+
+    @property
+    def logs_json(self) -> bool:
+        """Whether each line of the log is a JSON object."""
+        return (self.log_format or ("json" if self.environment == "production" else "")) == "json"
 
 
 def load_settings[S: BaseSettings](kind: type[S]) -> S:

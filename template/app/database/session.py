@@ -21,6 +21,7 @@ from starlette.requests import HTTPConnection
 
 from app.core.errors import DatabaseUnavailable
 from app.core.project import DOCUMENTATION
+from app.core.rate_limited_log import RateLimitedLog
 from app.core.settings import DatabaseSettings
 from app.database.pool import FairPool, keep_healthy
 from app.database.replica import Replica, watched
@@ -157,7 +158,7 @@ def create_engine(settings: DatabaseSettings, *, pooled: bool = True) -> AsyncEn
         engine = create_async_engine(
             settings.database_url, poolclass=NullPool, connect_args=_connect_args(settings)
         )
-    event.listen(engine.sync_engine, "do_connect", _connect)
+    event.listen(engine.sync_engine, "do_connect", _Connector())
     return engine
 
 
@@ -225,20 +226,32 @@ def _milliseconds(seconds: float) -> str:
     return str(max(1, round(seconds * 1000)))
 
 
-def _connect(
-    dialect: Dialect,
-    _entry: ConnectionPoolEntry,
-    arguments: tuple[object, ...],
-    keywords: dict[str, object],
-) -> DBAPIConnection:
-    """Connect, and turn every failure to do so into ``DatabaseUnavailable``."""
-    try:
-        return dialect.connect(*arguments, **keywords)
-    except (OSError, dialect.loaded_dbapi.Error) as error:
-        # The caller only learns that it failed; the reason is for those who read the log.
-        reason = f"{type(error).__name__} {getattr(error, 'sqlstate', None) or ''}".rstrip()
-        logger.error("Cannot connect to the database: %s", reason)
-        raise DatabaseUnavailable(reason) from error
+class _Connector:
+    """Connects, and logs when the database can no longer be reached, and when it can again."""
+
+    def __init__(self) -> None:
+        self._log = RateLimitedLog(logger)
+        self._is_up = True
+
+    def __call__(
+        self,
+        dialect: Dialect,
+        _entry: ConnectionPoolEntry,
+        arguments: tuple[object, ...],
+        keywords: dict[str, object],
+    ) -> DBAPIConnection:
+        """Connect, and turn every failure to do so into ``DatabaseUnavailable``."""
+        try:
+            connection = dialect.connect(*arguments, **keywords)
+        except (OSError, dialect.loaded_dbapi.Error) as error:
+            # The caller only learns that it failed; the reason is for those who read the log.
+            reason = f"{type(error).__name__} {getattr(error, 'sqlstate', None) or ''}".rstrip()
+            if self._is_up:
+                self._is_up = not self._log.failed("Cannot connect to the database: %s", reason)
+            raise DatabaseUnavailable(reason) from error
+        if not self._is_up:
+            self._is_up = self._log.recovered("The database can be reached again")
+        return connection
 
 
 def create_sessionmaker(engine: AsyncEngine) -> async_sessionmaker[AsyncSession]:

@@ -397,7 +397,7 @@ def test_a_request_under_way_is_finished_before_the_server_ends(tmp_path: Path) 
 
 def test_options_and_variables_of_uvicorn_are_obeyed(tmp_path: Path) -> None:
     variables = {"FORWARDED_ALLOW_IPS": "127.0.0.1", "UVICORN_ROOT_PATH": "/orders"}
-    with serving(tmp_path, "--server-header", **variables) as server:
+    with serving(tmp_path, "--server-header", "--access-log", **variables) as server:
         asked = b"Connection: close\r\nX-Forwarded-For: 203.0.113.7\r\n\r\n"
         answer = server.exchange(GET + asked)
     assert b"server: uvicorn" in answer
@@ -419,19 +419,17 @@ def test_the_container_has_the_bounds_and_the_log(tmp_path: Path) -> None:
         log = server.log()
 
     assert re.search(r"^\S+Z WARNING app\.health: Health", log, re.MULTILINE)
-    assert re.search(r'^\S+Z INFO uvicorn\.access: .+"GET /health HTTP/1.1" 503', log, re.MULTILINE)
+    assert re.search(r"^\S+Z WARNING app\.request: GET /health 503 \S+ ms", log, re.MULTILINE)
     assert "secret-7" not in log
 
 
-@pytest.mark.parametrize(
-    ("options", "is_logged"), [([], True), (["--no-access-log"], False)], ids=["on", "off"]
-)
-def test_the_access_log_of_uvicorn_itself_is_as_it_was_asked_for(
-    tmp_path: Path, options: list[str], is_logged: bool
-) -> None:
-    with serving(tmp_path, *options, start=["-m", "uvicorn", "app.main:app"]) as server:
-        assert server.is_alive()
-        assert ("GET /livez" in server.log()) == is_logged
+@pytest.mark.parametrize("start", ["uvicorn app.main:app", "app.server"])
+def test_each_request_is_one_line_whatever_starts_the_service(tmp_path: Path, start: str) -> None:
+    with serving(tmp_path, start=["-m", *start.split()]) as server:
+        server.exchange(b"GET /nowhere HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+        lines = [it for it in server.log().splitlines() if "GET /" in it or "no route" in it]
+    assert len(lines) == 1
+    assert " INFO app.request: GET (no route) 404 " in lines[0]
 
 
 def test_a_bound_that_makes_no_sense_is_named_in_a_sentence() -> None:
@@ -449,7 +447,8 @@ def test_a_bound_that_makes_no_sense_is_named_in_a_sentence() -> None:
 
 
 def test_the_bounds_of_a_deployment_are_those_of_its_settings() -> None:
-    assert {name.upper() for name in ServerSettings.model_fields} == {*BOUNDS, "LOG_LEVEL"}
+    others = {"ENVIRONMENT", "LOG_LEVEL", "LOG_FORMAT"}
+    assert {name.upper() for name in ServerSettings.model_fields} == {*BOUNDS, *others}
 
 
 RECORD = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z [A-Z]+ [\w.]+: .+|    .*")

@@ -282,14 +282,24 @@ class TestTheLog:
             ("WARNING", "The identity provider has recovered"),
         ]
 
+    async def test_each_outage_has_its_beginning_and_its_end(
+        self, caller: httpx2.AsyncClient, provider: RunningProvider, log: Log
+    ) -> None:
+        for faults in (Faults(status=500), Faults()) * 3:
+            provider.faults = faults
+            await get(caller, provider.mint())
+        assert log.levels() == ["ERROR", "WARNING"] * 3
+
     async def test_its_last_line_is_how_the_provider_is(
         self, caller: httpx2.AsyncClient, provider: RunningProvider, clock: Clock, log: Log
     ) -> None:
-        """The line of a second outage within the minute is delayed, but not lost."""
-        for faults in (Faults(status=500), Faults(), Faults(status=500)):
+        """Of many outages in a minute the last line is delayed, but not lost."""
+        for faults in (Faults(status=500), Faults()) * 10:
             provider.faults = faults
             await get(caller, provider.mint())
-        assert log.levels() == ["ERROR", "WARNING"]
+        provider.faults = Faults(status=500)
+        await get(caller, provider.mint())
+        assert log.levels() == ["ERROR", "WARNING"] * 10
 
         clock.ahead += 61
         await fail(caller, provider, 1)

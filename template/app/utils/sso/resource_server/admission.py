@@ -16,11 +16,11 @@ from dataclasses import dataclass
 
 from cachetools import LRUCache
 
+from app.core.rate_limited_log import RateLimitedLog
 from app.utils.sso.resource_server.clock import Clock
 from app.utils.sso.resource_server.metrics import REFUSALS
 from app.utils.sso.resource_server.provider_errors import LookUpNotAdmitted
 from app.utils.sso.resource_server.rate_limit import RateLimit
-from app.utils.sso.resource_server.rate_limited_log import RateLimitedLog
 
 logger = logging.getLogger(__name__)
 

@@ -8,6 +8,7 @@ from enum import Enum
 from http import HTTPStatus
 from typing import NoReturn
 
+from app.core.rate_limited_log import RateLimitedLog
 from app.utils.sso.resource_server.clock import Clock
 from app.utils.sso.resource_server.metrics import BREAKER_STATE
 from app.utils.sso.resource_server.provider_errors import (
@@ -18,7 +19,6 @@ from app.utils.sso.resource_server.provider_errors import (
     ProviderRateLimited,
     ProviderUnreachable,
 )
-from app.utils.sso.resource_server.rate_limited_log import RateLimitedLog
 from app.utils.sso.resource_server.single_flight import SingleFlight
 
 _FAILURES_TO_OPEN = 5
@@ -187,7 +187,7 @@ class CircuitBreaker:
         # A line that was held back by the rate limit is written at the next occasion, because the
         # last line must say how the provider is.
         if not self._is_up:
-            self._is_up = self._log.warning("The identity provider has recovered")
+            self._is_up = self._log.recovered("The identity provider has recovered")
         if self._state is not State.CLOSED and self._clock.monotonic() >= self._held_until:
             self._state = State.CLOSED
             BREAKER_STATE.set(State.CLOSED.value)
@@ -195,6 +195,6 @@ class CircuitBreaker:
     def _note_outage(self, error: ProviderError) -> None:
         self._failures += 1
         if self._is_up:
-            self._is_up = not self._log.error(
+            self._is_up = not self._log.failed(
                 "The identity provider does not answer as it should: %s", error
             )

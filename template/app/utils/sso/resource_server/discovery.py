@@ -9,6 +9,7 @@ from urllib.parse import urlsplit, urlunsplit
 import httpx2
 from pydantic import BaseModel, ConfigDict
 
+from app.core.rate_limited_log import RateLimitedLog
 from app.core.settings import CoreSettings
 from app.utils.sso.resource_server.clock import Clock
 from app.utils.sso.resource_server.provider_client import ProviderClient
@@ -17,7 +18,6 @@ from app.utils.sso.resource_server.provider_errors import (
     ProviderError,
     ProviderUnreachable,
 )
-from app.utils.sso.resource_server.rate_limited_log import RateLimitedLog
 from app.utils.sso.resource_server.single_flight import SingleFlight
 from app.utils.sso.resource_server.strict_json import parse_object
 

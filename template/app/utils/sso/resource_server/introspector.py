@@ -11,6 +11,7 @@ from functools import partial
 
 import httpx2
 
+from app.core.rate_limited_log import RateLimitedLog
 from app.core.settings import CoreSettings
 from app.utils.sso.errors import TokenInvalid
 from app.utils.sso.introspection_schema import TokenData
@@ -28,7 +29,6 @@ from app.utils.sso.resource_server.provider_errors import (
     ProviderFailsForToken,
     ProviderUnreachable,
 )
-from app.utils.sso.resource_server.rate_limited_log import RateLimitedLog
 from app.utils.sso.resource_server.single_flight import SingleFlight
 from app.utils.sso.resource_server.token_cache import (
     SharedCache,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import httpx2
 
+from app.core.rate_limited_log import RateLimitedLog
 from app.core.settings import CoreSettings
 from app.utils.sso.resource_server.clock import Clock
 from app.utils.sso.resource_server.connection_failures import origin
@@ -19,7 +20,6 @@ from app.utils.sso.resource_server.provider_errors import (
     ProviderUnreachable,
 )
 from app.utils.sso.resource_server.rate_limit import RateLimit
-from app.utils.sso.resource_server.rate_limited_log import RateLimitedLog
 from app.utils.sso.resource_server.single_flight import SingleFlight
 from app.utils.sso.resource_server.strict_json import parse_object
 

@@ -7,12 +7,12 @@ from typing import NamedTuple, Self
 
 from pydantic import ValidationError
 
+from app.core.rate_limited_log import RateLimitedLog
 from app.core.settings import CoreSettings
 from app.utils.sso.errors import ScopeInsufficient, TokenInvalid
 from app.utils.sso.introspection_schema import ClaimNames, TokenData
 from app.utils.sso.resource_server.clock import Clock
 from app.utils.sso.resource_server.metrics import REFUSALS
-from app.utils.sso.resource_server.rate_limited_log import RateLimitedLog
 from app.utils.sso.resource_server.unverified_claims import Jwt
 
 logger = logging.getLogger(__name__)

@@ -21,9 +21,9 @@ from valkey.asyncio.retry import Retry
 from valkey.backoff import NoBackoff
 from valkey.exceptions import ValkeyError
 
+from app.core.rate_limited_log import RateLimitedLog
 from app.core.settings import CoreSettings, is_random
 from app.utils.sso.resource_server.clock import Clock
-from app.utils.sso.resource_server.rate_limited_log import RateLimitedLog
 from app.utils.sso.resource_server.token_cache import SharedResponse
 
 logger = logging.getLogger(__name__)
