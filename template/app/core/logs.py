@@ -10,6 +10,7 @@ import os
 import re
 import sys
 import time
+from functools import lru_cache
 from logging.config import dictConfig
 from typing import Any, override
 
@@ -30,6 +31,7 @@ _MOST = 10
 _HIDDEN = "***"
 _SECRET_NAME = re.compile(r"(?:secret|pass\w*|token|key|pin|credentials?|dsn)$", re.IGNORECASE)
 _CREDENTIALS = re.compile(r"(?<=//)[^/?#]*@")
+_encode = json.JSONEncoder(default=str).encode
 _SECRET_IN_URL = re.compile(r"\?.*|(?<=//)[^/]*(?:@|%40)", re.DOTALL)
 # What every record has; the rest was given as ``extra``.
 _STANDARD = {*logging.makeLogRecord({}).__dict__, "message", "asctime", "color_message"}
@@ -58,7 +60,7 @@ class JsonFormatter(logging.Formatter):
             line["exception"] = self.formatException(record.exc_info)
         if record.stack_info:
             line["stack"] = record.stack_info
-        return json.dumps(line, default=str)
+        return _encode(line)
 
 
 class LineFormatter(logging.Formatter):
@@ -216,8 +218,12 @@ def _formatter(settings: ServerSettings) -> logging.Formatter:
 
 def _time(record: logging.LogRecord) -> str:
     """Return when the record was made, in UTC (RFC 3339)."""
-    seconds = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
-    return f"{seconds}.{int(record.msecs):03}Z"
+    return f"{_second(int(record.created))}.{int(record.msecs):03}Z"
+
+
+@lru_cache(maxsize=1)
+def _second(timestamp: int) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(timestamp))
 
 
 def _printable(text: str) -> str:

@@ -88,21 +88,18 @@ def _log(scope: Scope, status: int | None, began: float, *, is_complete: bool) -
     milliseconds = round((time.perf_counter() - began) * 1000, 1)
     # The caller left, or the connection broke.
     ending = "" if is_complete else " incomplete"
-    logger.log(
-        level,
-        "%s %s %s%s %s ms",
-        scope["method"],
-        route or "(no route)",
-        status or "unanswered",
-        ending,
-        milliseconds,
-        extra={
-            "method": scope["method"],
-            "route": route,
-            "status": status,
-            "complete": is_complete,
-            "duration_ms": milliseconds,
-            "client": client[0] if (client := scope.get("client")) else None,
-            **scope.get(CALLER, {}),
-        },
+    message = f"{scope['method']} {route or '(no route)'} {status or 'unanswered'}{ending}"
+    # By hand, because logger.log() looks for the line of code that called it.
+    record = logging.LogRecord(
+        logger.name, level, __file__, 0, f"{message} {milliseconds} ms", None, None
     )
+    record.__dict__ |= {
+        "method": scope["method"],
+        "route": route,
+        "status": status,
+        "complete": is_complete,
+        "duration_ms": milliseconds,
+        "client": client[0] if (client := scope.get("client")) else None,
+        **scope.get(CALLER, {}),
+    }
+    logger.handle(record)
