@@ -110,7 +110,10 @@ async def test_one_that_idled_and_was_lost_without_a_word_is_replaced(
 ) -> None:
     await terminate_others(database)
     await asyncio.sleep(0.01)
-    monkeypatch.setattr(asyncpg.Connection, "is_closed", lambda _: False)
+    is_closed, not_yet = asyncpg.Connection.is_closed, iter([False])
+    monkeypatch.setattr(
+        asyncpg.Connection, "is_closed", lambda it: next(not_yet, None) is None and is_closed(it)
+    )
     monkeypatch.setattr(pool, "time", SimpleNamespace(monotonic=lambda: time.monotonic() + 2))
     await read(small)
 
