@@ -167,7 +167,7 @@ class TestWhileItRuns:
 
     def test_what_it_logs_is_visible_and_has_no_query(self, dev: Running) -> None:
         dev.get("/api/v1/user/me?access_token=secret-7", "nonsense")
-        wait_until(lambda: 'user/me HTTP/1.1" 401' in dev.said(), START_SECONDS, dev.said)
+        wait_until(lambda: "GET /api/v1/user/me 401 " in dev.said(), START_SECONDS, dev.said)
         assert re.search(r"^\S+T\S+Z INFO app\.utils\.sso\.\S+: ", dev.said(), re.MULTILINE)
         assert "secret-7" not in dev.said()
 

@@ -77,7 +77,9 @@ def _ids(scope: Scope) -> dict[str, str]:
 
 
 def _log(scope: Scope, status: int | None, began: float, *, is_complete: bool) -> None:
-    route: str | None = getattr(scope.get("route"), "path", None)
+    # A plain route of Starlette, such as that of /docs, is known by its function only.
+    function = getattr(scope.get("endpoint"), "__name__", None)
+    route: str | None = getattr(scope.get("route"), "path", function)
     level = logging.INFO
     if not is_complete or status is None or status >= 500:
         level = logging.WARNING

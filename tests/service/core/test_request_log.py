@@ -134,6 +134,7 @@ async def test_the_line_has_the_route_and_not_what_the_caller_wrote(
         ("/breaks-off", logging.WARNING, "GET /breaks-off 200 incomplete"),
         ("/goes-on", logging.INFO, "GET /goes-on 200"),
         ("/livez", logging.DEBUG, "GET /livez 200"),
+        ("/docs", logging.INFO, "GET swagger_ui_html 200"),
     ],
 )
 async def test_each_request_has_one_line_that_says_how_it_ended(
