@@ -78,7 +78,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     hooks.configure(app)
     app.add_middleware(TokenFirst)
     app.add_middleware(BodyLimit, max_body_size=settings.max_body_size)
-    app.add_middleware(ErrorBoundary)
+    app.add_middleware(ErrorBoundary, timeout=settings.request_timeout)
     app.add_middleware(WholePath)
     if settings.cors_origins:
         app.add_middleware(

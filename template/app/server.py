@@ -13,14 +13,32 @@ from uvicorn.main import main as uvicorn_command
 
 from app.core.logs import logging_config
 from app.core.settings import ServerSettings, load_settings
+from app.settings import Settings
 
+_GRACEFUL_SECONDS = 15
 # Options, and variables such as UVICORN_PORT, have precedence.
 _DEFAULTS = {
     "http": "app.core.http_protocol:BoundedProtocol",
     "server_header": False,
     "access_log": False,
-    "timeout_graceful_shutdown": 15,
+    "timeout_graceful_shutdown": _GRACEFUL_SECONDS,
 }
+
+
+def _check_order(graceful: float | None) -> None:
+    """Refuse a deadline that a stop of the server would not wait for.
+
+    Raises:
+        SystemExit: The setting was made, and is wrong.
+    """
+    settings = load_settings(Settings)
+    is_set = "request_timeout" in settings.model_fields_set
+    if is_set and graceful is not None and graceful <= settings.request_timeout:
+        raise SystemExit(
+            "The service cannot start: REQUEST_TIMEOUT must be shorter than "
+            f"UVICORN_TIMEOUT_GRACEFUL_SHUTDOWN, which is {graceful:g}, so that a stop waits for "
+            "the last requests."
+        )
 
 
 def main() -> None:
@@ -31,6 +49,7 @@ def main() -> None:
 
     def run(log_config: str | None, **options: Any) -> None:  # noqa: ANN401 - uvicorn's
         assert uvicorn_command.callback is not None  # noqa: S101 - click's type
+        _check_order(options["timeout_graceful_shutdown"])
         uvicorn_command.callback(log_config=log_config or logging_config(settings), **options)
 
     command = copy(uvicorn_command)

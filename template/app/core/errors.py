@@ -164,6 +164,29 @@ class GatewayTimeout(Problem):
     status = 504
 
 
+class DeadlineExceeded(GatewayTimeout):
+    """The request was ended because it took too long."""
+
+    type = "urn:problem:deadline-exceeded"
+    title = "Deadline exceeded"
+
+    def __init__(self) -> None:
+        super().__init__("The request took too long, and was ended before it was complete.")
+
+
+class OutcomeUnknown(GatewayTimeout):
+    """What was written may be stored or not: nobody has answered the COMMIT."""
+
+    type = "urn:problem:outcome-unknown"
+    title = "Outcome unknown"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "Whether the request was carried out is unknown. Read what it was to change before you"
+            " send it again."
+        )
+
+
 class DatabaseUnavailable(ServiceUnavailable):
     """The database could not be reached; ``reason`` is for the log, not for the caller."""
 

@@ -18,6 +18,7 @@ from uvicorn.protocols.http.httptools_impl import (
 )
 from uvicorn.server import ServerState
 
+from app.core.deadline import client_left
 from app.core.errors import (
     BadRequest,
     Problem,
@@ -83,6 +84,8 @@ class BoundedProtocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._tick.cancel()
         super().connection_lost(exc)
+        if self.cycle is not None:
+            client_left(self.cycle.scope)
 
     @override
     def handle_websocket_upgrade(self) -> None:

@@ -1,5 +1,6 @@
 """Middleware for every request, as plain ASGI: BaseHTTPMiddleware costs four times as much."""
 
+import asyncio
 import logging
 
 from fastapi import FastAPI
@@ -8,6 +9,7 @@ from starlette.middleware.body_limit import RequestBodyLimitMiddleware
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from app.core.deadline import RequestInProgress
 from app.core.errors import (
     PROBLEM_MEDIA_TYPE,
     ContentTooLarge,
@@ -96,34 +98,39 @@ class WholePath:
 
 
 class ErrorBoundary:
-    """Answer an unhandled exception with a problem document, and log its traceback.
+    """Answer with a problem document what the application does not answer itself.
 
-    Starlette's own handler raises the exception again after it has responded, and the server then
-    closes the connection, on which the caller's next request may be under way.
+    That is an unhandled exception, which is logged with its traceback, and a request that takes
+    longer than ``timeout`` seconds. Starlette's own handler raises the exception again after it has
+    responded, and the server then closes the connection, on which the caller's next request may be
+    under way.
     """
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, timeout: float = 10) -> None:
         self.app = app
+        self._timeout = timeout
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one ASGI connection."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        started = False
-
-        async def remember_start(message: Message) -> None:
-            nonlocal started
-            started = started or message["type"] == "http.response.start"
-            await send(message)
-
+        request = RequestInProgress(scope, receive, send, self._timeout)
         try:
-            await self.app(scope, receive, remember_start)
+            await self.app(scope, receive, request.send)
         except ClientDisconnect:
             # Nobody waits for an answer.
             return
+        except asyncio.CancelledError:
+            if not request.was_cancelled():
+                raise
         except Exception as error:
-            if started:
+            if request.has_ended:
+                # It has been answered. What is done on the way out may fail, as what was waited for
+                # does not answer.
+                logger.warning("%s at the end of a request", type(error).__name__)
+                return
+            if request.has_started_response:
                 # The status has been sent; only a broken connection can still signal an error.
                 raise
             logger.error(
@@ -133,7 +140,11 @@ class ErrorBoundary:
                 explain_bug(error),
                 exc_info=error,
             )
-            await InternalServerError().response()(scope, receive, send)
+            await InternalServerError().response()(scope, receive, request.send)
+        finally:
+            request.finish()
+            if request.answer is not None:
+                await request.answer
 
 
 class BodyLimit:

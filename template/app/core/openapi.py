@@ -21,7 +21,7 @@ _PROBLEM = {
     },
 }
 _ERROR = {
-    "description": "An error: the request was not carried out",
+    "description": "An error: the request was not carried out; after a 504 this is uncertain",
     "content": {
         "application/problem+json": {
             "schema": {"$ref": "#/components/schemas/Problem"},

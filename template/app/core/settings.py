@@ -292,6 +292,11 @@ class MigrationSettings(DatabaseSettings):
         return self
 
 
+def _request_timeout(known: dict[str, float]) -> float:
+    # 10, unless the database may already take longer.
+    return max(10, known.get("database_command_timeout", 0) + 2)
+
+
 class CoreSettings(DatabaseSettings):
     """The settings of the template's own code."""
 
@@ -351,6 +356,8 @@ class CoreSettings(DatabaseSettings):
     """The scopes that the button requests, separated by spaces."""
     max_body_size: int = Field(default=1_000_000, ge=0)
     """The largest body of a request, in bytes."""
+    request_timeout: float = Field(default_factory=_request_timeout, gt=0, le=86_400)
+    """How long a request may take until its response starts, in seconds."""
 
     @property
     def serves_docs(self) -> bool:
@@ -404,6 +411,15 @@ class CoreSettings(DatabaseSettings):
                 "SSO_AUDIENCE must not be a client's name in production with SSO_MODE=jwt and "
                 "SSO_JWT_TYPE=any: the ID tokens of that client would be accepted. Set "
                 "SSO_JWT_TYPE=at+jwt if the provider's access tokens say so, or another audience"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _deadline_is_the_last_timeout(self) -> Self:
+        if self.request_timeout <= self.database_command_timeout:
+            raise ValueError(
+                "DATABASE_COMMAND_TIMEOUT < REQUEST_TIMEOUT must hold, so that a request can say "
+                "what the database did not answer"
             )
         return self
 

@@ -14,6 +14,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.pool import AsyncAdaptedQueuePool, ConnectionPoolEntry, PoolProxiedConnection
 from sqlalchemy.util import await_only
 
+from app.database.transactions import MAY_HAVE_WRITTEN
+
 if TYPE_CHECKING:
     from sqlalchemy.dialects.postgresql.asyncpg import AsyncAdapt_asyncpg_connection
 
@@ -124,6 +126,7 @@ def _leave_clean(
         entry.invalidate()
         return
     connection.autocommit = connection.readonly = False
+    entry.info.pop(MAY_HAVE_WRITTEN, None)
     entry.info[_IDLE_SINCE] = time.monotonic()
 
 

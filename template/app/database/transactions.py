@@ -6,15 +6,22 @@ first other statement therefore runs by itself. As soon as something else is exe
 lock, a function that may do anything), everything up to the end is one transaction, as ever.
 
 Nothing is lost with the connection of such a read, so that it is tried once again on a new one.
+What becomes of a COMMIT whose connection is lost is unknown, and is said to be.
 """
 
+import logging
 import re
-from functools import lru_cache
+from collections.abc import Callable
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, cast
 
 from sqlalchemy import Connection, event
-from sqlalchemy.engine import ExecutionContext
+from sqlalchemy.engine import ExceptionContext, ExecutionContext
 from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.pool import PoolProxiedConnection
+
+from app.core.deadline import commit_begins
+from app.core.errors import OutcomeUnknown
 
 if TYPE_CHECKING:
     from sqlalchemy.dialects.postgresql.asyncpg import (
@@ -23,9 +30,14 @@ if TYPE_CHECKING:
     )
     from sqlalchemy.pool.base import _ConnectionFairy, _ConnectionRecord
 
+logger = logging.getLogger(__name__)
+
 # Execution options of the engines that sessions are bound to.
 _BEGINS_LATE = "app_begins_late"
 _READS_ONLY = "app_reads_only"
+# What is noted of a connection: its transaction may have written, and is being committed.
+MAY_HAVE_WRITTEN = "app_may_have_written"
+_COMMITS = "app_commits"
 
 # What may stand before a parenthesis in a plain read. Any other word may be a function that writes,
 # takes a lock, changes a setting, or is about the transaction, as now() is.
@@ -50,6 +62,12 @@ _BEFORE_PARENTHESIS = re.compile(r'([\w.$"]+)\s*\(')
 # between a function and its parenthesis.
 _HARMFUL = re.compile(r"\b(?:for|into|current_\w+|localtime\w*)\b|--|/\*", re.IGNORECASE)
 
+# What begins a transaction, or is part of one, and stores nothing by itself.
+_STORES_NOTHING = re.compile(r"\s*(?:savepoint|release|rollback|set|show|lock)\b", re.IGNORECASE)
+_LOCKING_CLAUSE = re.compile(
+    r"\bfor\s+(?:no\s+key\s+|key\s+)?(?:update|share)\b.*", re.IGNORECASE | re.DOTALL
+)
+
 # The connection broke in the middle of a statement, or the server has ended it: because an
 # administrator wanted it, because of a crash, or because it stops.
 _LOST = {"08003", "57P01", "57P02", "57P03"}
@@ -66,6 +84,14 @@ def is_plain_read(statement: str) -> bool:
     return all(map(_HARMLESS.fullmatch, _BEFORE_PARENTHESIS.findall(statement)))
 
 
+@lru_cache(maxsize=2000)
+def may_write(statement: str) -> bool:
+    """Whether a statement may store something, of which in doubt it is suspected."""
+    if _STORES_NOTHING.match(statement):
+        return False
+    return not is_plain_read(_LOCKING_CLAUSE.sub("", statement))
+
+
 def beginning_late(engine: AsyncEngine, *, late: bool, reads_only: bool) -> AsyncEngine:
     """Return the engine, with the same pool, for sessions.
 
@@ -79,6 +105,9 @@ def beginning_late(engine: AsyncEngine, *, late: bool, reads_only: bool) -> Asyn
         event.listen(dialect, "do_execute", _execute)
         event.listen(dialect, "do_execute_no_params", _execute_without_parameters)
         event.listen(dialect, "do_executemany", _prepare)
+        event.listen(dialect, "handle_error", _say_what_is_unknown)
+        # SQLAlchemy has no event for it that costs other statements nothing.
+        dialect.do_commit = partial(_commit, dialect.do_commit)  # type: ignore[method-assign]
     return engine.execution_options(**{_BEGINS_LATE: late, _READS_ONLY: reads_only})
 
 
@@ -90,20 +119,25 @@ def _prepare(
 ) -> None:
     """Decide whether the driver begins a transaction for a statement, if it is in none."""
     options = context.execution_options
-    if _READS_ONLY not in options:
-        return
     driver = cursor._adapt_connection
-    if options[_READS_ONLY]:
-        driver.readonly = True
-    driver.autocommit = (
-        options[_BEGINS_LATE]
-        # A stricter level, of the connection or of the database, is a promise about all statements.
-        and "isolation_level" not in options
-        and context.dialect.default_isolation_level == "READ COMMITTED"
-        # A cursor on the server lives in a transaction.
-        and not cursor.server_side
-        and is_plain_read(statement)
-    )
+    if _READS_ONLY in options:
+        if options[_READS_ONLY]:
+            driver.readonly = True
+        driver.autocommit = (
+            options[_BEGINS_LATE]
+            # A stricter level, of the connection or of the database, is a promise about all
+            # statements.
+            and "isolation_level" not in options
+            and context.dialect.default_isolation_level == "READ COMMITTED"
+            # A cursor on the server lives in a transaction.
+            and not cursor.server_side
+            and is_plain_read(statement)
+        )
+    connection = context.root_connection
+    # SQLAlchemy's own statements on a new connection are in none that is committed.
+    is_suspicious = connection.in_transaction() and not driver.autocommit and not driver.readonly
+    if is_suspicious and may_write(statement):
+        connection.info[MAY_HAVE_WRITTEN] = True
 
 
 def _execute(
@@ -115,7 +149,10 @@ def _execute(
     """Execute a statement if it is to be tried again; return whether it was executed."""
     _prepare(cursor, statement, parameters, context)
     driver = cursor._adapt_connection
-    if not driver.autocommit or driver._transaction is not None:
+    options = context.execution_options
+    # What others let the driver commit by itself may be a write, which must not run twice.
+    is_own = _READS_ONLY in options and "isolation_level" not in options
+    if not is_own or not driver.autocommit or driver._transaction is not None:
         return False
     try:
         cursor.execute(statement, parameters)  # type: ignore[no-untyped-call]
@@ -150,6 +187,41 @@ def _reconnect(context: ExecutionContext, error: Exception) -> "AsyncAdapt_async
     return cast("AsyncAdapt_asyncpg_cursor", context.cursor)
 
 
+def _commit(commit: Callable[[PoolProxiedConnection], None], proxy: PoolProxiedConnection) -> None:
+    """Commit, and note meanwhile whether something is lost with the answer."""
+    driver = cast("AsyncAdapt_asyncpg_connection", proxy.dbapi_connection)
+    is_sent = driver._transaction is not None and not driver.driver_connection.is_closed()
+    if not is_sent or not proxy.info.pop(MAY_HAVE_WRITTEN, False):
+        commit(proxy)
+        return
+    commit_begins()
+    proxy.info[_COMMITS] = True
+    commit(proxy)
+    del proxy.info[_COMMITS]
+
+
+def _say_what_is_unknown(context: ExceptionContext) -> OutcomeUnknown | None:
+    """Return the error of a write that the server has neither confirmed nor rejected."""
+    connection, error = context.connection, context.original_exception
+    if connection is None or connection.closed or connection.invalidated:
+        return None
+    driver = _driver(connection)
+    is_commit = connection.info.pop(_COMMITS, False)
+    is_write = is_commit or (
+        driver.autocommit and context.statement is not None and may_write(context.statement)
+    )
+    is_answered = not driver.driver_connection.is_closed() and not isinstance(error, TimeoutError)
+    if not is_write or is_answered or not isinstance(error, Exception):
+        return None
+    logger.error(
+        "The connection to the database was lost during %s (%s): whether it was carried out is"
+        " unknown",
+        "COMMIT" if is_commit else "a write",
+        getattr(error, "sqlstate", None) or type(error).__name__,
+    )
+    return OutcomeUnknown()
+
+
 def begin_now(connection: Connection) -> None:
     """Let a connection be in a transaction from here on, whatever is executed.
 
@@ -158,6 +230,7 @@ def begin_now(connection: Connection) -> None:
     """
     if connection.get_execution_options().get(_BEGINS_LATE):
         connection.execution_options(**{_BEGINS_LATE: False})
+        connection.info[MAY_HAVE_WRITTEN] = True
         if _driver(connection).autocommit:
             # Something was read already: there would be a transaction by now.
             connection.exec_driver_sql("SELECT 1")

@@ -446,6 +446,20 @@ def test_a_bound_that_makes_no_sense_is_named_in_a_sentence() -> None:
     assert "Traceback" not in run.stderr
 
 
+def test_a_deadline_that_a_stop_would_not_wait_for_is_refused() -> None:
+    run = subprocess.run(
+        [sys.executable, "-m", "app.server"],
+        cwd=PROJECT_ROOT,
+        env=os.environ | {"REQUEST_TIMEOUT": "20"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert run.returncode == 1
+    assert "REQUEST_TIMEOUT must be shorter than UVICORN_TIMEOUT_GRACEFUL_SHUTDOWN" in run.stderr
+    assert "Traceback" not in run.stderr
+
+
 def test_the_bounds_of_a_deployment_are_those_of_its_settings() -> None:
     others = {"ENVIRONMENT", "LOG_LEVEL", "LOG_FORMAT"}
     assert {name.upper() for name in ServerSettings.model_fields} == {*BOUNDS, *others}

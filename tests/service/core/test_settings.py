@@ -496,3 +496,18 @@ def test_a_list_that_cannot_be_read_is_refused_by_its_name(
 
     environment.setenv("TAGS", "one,two")
     assert '"tags"' in refusal(WithList)
+
+
+def test_the_deadline_of_a_request_is_longer_than_the_database_may_take(
+    environment: pytest.MonkeyPatch,
+) -> None:
+    environment.setenv("REQUEST_TIMEOUT", "8")
+    assert "DATABASE_COMMAND_TIMEOUT < REQUEST_TIMEOUT must hold" in refusal()
+
+
+def test_where_the_database_may_take_longer_the_deadline_is_later_by_itself(
+    environment: pytest.MonkeyPatch,
+) -> None:
+    assert load_settings(Settings).request_timeout == 10
+    environment.setenv("DATABASE_COMMAND_TIMEOUT", "30")
+    assert load_settings(Settings).request_timeout == 32
