@@ -66,6 +66,11 @@ async def migrate(plan: Plan) -> None:
             if not context.get_context().opts.get("dont_mutate"):
                 await migrator.take_lock()
             await migrator.run(run_migrations)
+    except DatabaseUnavailable as error:
+        setting = "MIGRATION_DATABASE_URL" if settings.migration_database_url else "DATABASE_URL"
+        raise SystemExit(
+            f"The database could not be reached: {error.reason}. See {setting}."
+        ) from None
     finally:
         await engine.dispose()
 
@@ -90,7 +95,5 @@ try:
         run_migrations()
     else:
         asyncio.run(migrate(plan))
-except DatabaseUnavailable as error:
-    raise SystemExit(f"The database could not be reached: {error.reason}") from None
 except MigrationError as error:
     raise SystemExit(f"The migrations have stopped: {error}") from None
