@@ -28,7 +28,8 @@ def test_an_auditor_finds_nothing_in_the_workflows(
     make_project: Callable[[Answers], Project], answers: Answers
 ) -> None:
     for folder in (REPOSITORY, make_project(answers).folder):
-        done = run(*uv(), "run", "zizmor", "--offline", folder / ".github", cwd=REPOSITORY)
+        audit = ("zizmor", "--offline", "--persona", "auditor", folder / ".github")
+        done = run(*uv(), "run", *audit, cwd=REPOSITORY)
         assert done.returncode == 0, output(done)
 
 
