@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 from collections.abc import Callable, Iterator
@@ -20,6 +21,7 @@ from tests.projects import Project, output, run
 START_SECONDS = 60
 STOP_SECONDS = 60
 KILL_SECONDS = 60
+AGAIN = "dev: PostgreSQL is running again"
 
 # A proxy of this machine's must not see what is said on it.
 http = httpx2.Client(trust_env=False, timeout=10)
@@ -230,6 +232,75 @@ class TestWhenItEnds:
             ]
             os.kill(dev, signal.SIGKILL)
             assert_gone(service, ports, KILL_SECONDS)
+
+
+class TestWhenItsDatabaseEnds:
+    @pytest.fixture
+    def service(
+        self, make_project: Callable[[Answers], Project], tmp_path: Path
+    ) -> Iterator[Running]:
+        with running_dev(make_project(DEFAULTS), tmp_path) as service:
+            yield service
+
+    def test_it_is_started_again_with_its_data(self, service: Running) -> None:
+        tables = self._sql(service, "CREATE TABLE kept (); SELECT count(*) FROM pg_tables")
+        token = service.project.poe("--quiet", "token").stdout.strip()
+        for end, number in ((self._postmaster, signal.SIGKILL), (self._supervisor, signal.SIGKILL)):
+            os.kill(end(service), number)
+            said = service.said().count(AGAIN) + 1
+            wait_until(lambda n=said: service.said().count(AGAIN) == n, START_SECONDS, service.said)
+            wait_until(service.is_healthy, START_SECONDS, service.said)
+            assert self._sql(service, "SELECT count(*) FROM pg_tables") == tables
+        assert service.get("/api/v1/user/me", token).status_code == 200
+        assert "Traceback" not in service.said().partition(AGAIN)[0]
+
+    def test_postgresql_itself_replaces_a_backend_that_crashes(self, service: Running) -> None:
+        pid = self._sql(
+            service, "SELECT pid FROM pg_stat_activity WHERE backend_type = 'client backend' LIMIT 1"
+        )
+        os.kill(int(pid), signal.SIGKILL)
+        wait_until(service.is_healthy, START_SECONDS, service.said)
+        assert "PostgreSQL has ended" not in service.said()
+
+    def test_a_service_whose_data_is_gone_gets_an_empty_database(self, service: Running) -> None:
+        shutil.rmtree(service.project.database_folder() / "dev" / "cluster")
+        wait_until(
+            lambda: "starting the service again" in service.said(), START_SECONDS, service.said
+        )
+        wait_until(service.is_healthy, START_SECONDS, service.said)
+        token = service.project.poe("--quiet", "token").stdout.strip()
+        assert service.get("/api/v1/user/me", token).status_code == 200
+
+    def test_it_gives_up_when_the_data_cannot_be_read(self, service: Running) -> None:
+        data = service.project.database_folder() / "dev" / "cluster" / "data"
+        (data / "global" / "pg_control").write_bytes(b"x" * 8192)
+        ports = service.ports()
+        os.kill(self._postmaster(service), signal.SIGKILL)
+        assert_gone(service, ports, START_SECONDS)
+        assert service.process.returncode == 1
+        assert "PostgreSQL could not be started again: PostgreSQL did not start. " in service.said()
+
+    def _sql(self, service: Running, statements: str) -> str:
+        url = service.project.tool("python", "-m", "template_tools.postgres", "url").stdout.strip()
+        program = (
+            "import asyncio, asyncpg, sys\n"
+            "async def main():\n"
+            "    connection = await asyncpg.connect(sys.argv[1])\n"
+            "    for statement in sys.argv[2].split(';'):\n"
+            "        print(await connection.fetchval(statement), file=sys.stderr)\n"
+            "asyncio.run(main())"
+        )
+        done = service.project.tool("python", "-c", program, url, statements)
+        assert done.returncode == 0, output(done)
+        return done.stderr.split()[-1]
+
+    def _postmaster(self, service: Running) -> int:
+        data = service.project.database_folder() / "dev" / "cluster" / "data"
+        return int((data / "postmaster.pid").read_text().split("\n")[0])
+
+    def _supervisor(self, service: Running) -> int:
+        ready = service.project.database_folder() / "dev" / "ready"
+        return int(json.loads(ready.read_text())["supervisor"])
 
 
 @pytest.fixture(scope="class")

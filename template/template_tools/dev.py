@@ -17,7 +17,7 @@ import sys
 import time
 import traceback
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from threading import Thread
 from types import FrameType
 from typing import TYPE_CHECKING, NoReturn
@@ -25,7 +25,13 @@ from urllib.request import getproxies
 
 from app.core.project import NAME, SSO_MODE
 from template_tools.configuration import PROJECT_ROOT, configured
-from template_tools.postgres import PostgresError, development_database, running_server_if_any
+from template_tools.postgres import (
+    PostgresError,
+    database_settings,
+    development_database,
+    running_server,
+    running_server_if_any,
+)
 from template_tools.processes import (
     HOST,
     DevError,
@@ -53,6 +59,8 @@ _END_SIGNALS = [signal.SIGINT, signal.SIGTERM]
 if sys.platform != "win32":
     _END_SIGNALS.append(signal.SIGHUP)
 _DATABASE_STOP_SECONDS = 3
+# A database that ends so often within a minute is not started again.
+_DATABASE_ENDS = 3
 SETTINGS_OF_A_PROVIDER = (
     "CLIENT_AUTH_METHOD",
     "SSO_CA_FILE",
@@ -110,21 +118,67 @@ def _run(port: int) -> NoReturn:
     os.environ["PUBLIC_URL"] = configured("PUBLIC_URL") or f"http://{HOST}:{port}"
     options = ["--host", HOST, "--port", str(port), "--reload", "--reload-dir", "app"]
     has_provider = configured("SSO_ISSUER") is None
+    has_database = configured("DATABASE_URL") is None
     # The server imports what it needs, and waits to be told the settings. It is the first to stop.
-    with (
-        ExitStack() as stack,
-        child("-m", "template_tools.dev_server", *options, stdin=subprocess.PIPE) as server,
-    ):
+    with ExitStack() as stack, ExitStack() as service:
+        server = service.enter_context(_server(options))
         Thread(target=_import_meanwhile, daemon=True).start()
         settings = _prepare(stack, port)
         _say("starting the service")
         _tell_settings(server)
         wait_until(lambda: accepts_connections(port), server, "The service")
         _print_directory(settings, port, has_tokens=has_provider)
-        server.wait()
+        ends: list[float] = []
+        while server.poll() is None:
+            time.sleep(0.5)
+            if has_database and _has_ended() and _start_database_again(stack, ends):
+                _say("its data was gone, or its port was taken: starting the service again")
+                migrate("the service was not started again")
+                service.close()
+                server = service.enter_context(_server(options))
+                _tell_settings(server)
         raise DevError(
             f"The service exited unexpectedly (exit code {server.returncode}): see above."
         )
+
+
+def _server(options: list[str]) -> AbstractContextManager[subprocess.Popen[bytes]]:
+    return child("-m", "template_tools.dev_server", *options, stdin=subprocess.PIPE)
+
+
+def _has_ended() -> bool:
+    try:
+        return running_server_if_any("dev") is None
+    except PostgresError:
+        # Its data is gone, and its supervisor will notice.
+        return False
+
+
+def _start_database_again(stack: ExitStack, ends: list[float]) -> bool:
+    """Start the database that has ended unexpectedly; return whether its URL is another now.
+
+    Raises:
+        DevError: It has ended a few times in a row.
+    """
+    now = time.monotonic()
+    ends[:] = [end for end in ends if now - end < 60] + [now]
+    try:
+        if len(ends) > _DATABASE_ENDS:
+            raise DevError(
+                "PostgreSQL has ended again and again, so the service was stopped. Start "
+                "`uv run poe dev` again; its first lines say what is wrong with the database."
+            )
+        _say("PostgreSQL has ended unexpectedly: starting it again")
+        server = stack.enter_context(running_server("dev"))
+        settings = database_settings(server)
+    except (PostgresError, OSError) as error:
+        if len(ends) == _DATABASE_ENDS:
+            raise DevError(f"PostgreSQL could not be started again: {error}") from error
+        return False
+    _say("PostgreSQL is running again")
+    is_another = settings["DATABASE_URL"] != os.environ["DATABASE_URL"]
+    os.environ |= settings
+    return is_another
 
 
 def _tell_settings(server: subprocess.Popen[bytes]) -> None:

@@ -148,7 +148,7 @@ def _supervise(order: dict[str, str]) -> None:
         ready = locks.publish(folder / "ready", published)
         _answer({})
         try:
-            _wait_until_unused(folder, postmaster, float(order["grace_seconds"]))
+            _wait_until_unused(cluster, postmaster, float(order["grace_seconds"]))
         finally:
             os.close(ready)
 
@@ -350,18 +350,19 @@ def _becomes_ready(cluster: Cluster, postmaster: subprocess.Popen[bytes]) -> boo
 
 
 def _wait_until_unused(
-    folder: Path, postmaster: subprocess.Popen[bytes], grace_seconds: float
+    cluster: Cluster, postmaster: subprocess.Popen[bytes], grace_seconds: float
 ) -> None:
-    """Return when the server has ended, or there was no lease for the grace period.
+    """Return when the server or its data is gone, or there was no lease for the grace period.
 
-    In the second case this process holds the lock of the leases until it ends, so that a new client
+    In the last case this process holds the lock of the leases until it ends, so that a new client
     waits until the server has stopped.
     """
     used_at = time.monotonic()
-    while postmaster.poll() is None:
+    # PostgreSQL itself looks for its data once a minute.
+    while postmaster.poll() is None and (cluster.data / "postmaster.pid").exists():
         time.sleep(min(POLL_SECONDS, grace_seconds))
         try:
-            alone = locks.try_acquire(folder / "leases")
+            alone = locks.try_acquire(cluster.folder / "leases")
         except FileNotFoundError:
             return  # The project has been deleted.
         if alone is None:
