@@ -4,6 +4,7 @@ import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
+from urllib.parse import parse_qs
 
 import httpx2
 import pytest
@@ -151,15 +152,103 @@ class TestAtOnce:
         network.handler = Slow(network)
         client = come_from("192.0.2.66")
         for _ in range(3):
-            junk = [asyncio.create_task(get(client, f"left-{i}")) for i in range(200)]
+            junk = [asyncio.create_task(get(client, f"left-{i}")) for i in range(150)]
             await asyncio.sleep(0.05)
             for task in junk:
                 task.cancel()
             await asyncio.gather(*junk, return_exceptions=True)
-        await asyncio.sleep(2.5)
+        await asyncio.sleep(Timeouts().admission + 0.5)
         network.handler = network.forward
         answers = await asyncio.gather(*(get(client, provider.mint()) for _ in range(100)))
         assert {answer.status_code for answer in answers} == {200}
+
+
+class _Overloaded:
+    """A provider that answers about some tokens; what is asked about others waits for relief."""
+
+    def __init__(self, network: Network, good: set[str]) -> None:
+        self.good, self.running, self.relief = good, 0, asyncio.Event()
+        self._network = network
+
+    async def __call__(self, request: httpx2.Request) -> httpx2.Response:
+        """Forward a request, sooner or later."""
+        form = parse_qs(request.content.decode())
+        if request.method == "GET" or form["token"][0] in self.good:
+            return await self._network.forward(request)
+        self.running += 1
+        try:
+            await self.relief.wait()
+        finally:
+            self.running -= 1
+        return await self._network.forward(request)
+
+
+class TestAProviderThatIsSlow:
+    async def test_good_tokens_have_the_time_that_it_takes(
+        self, come_from: From, network: Network, provider: RunningProvider
+    ) -> None:
+        """Beside a flood, they wait for one turn and for their own answer."""
+        user, tokens = come_from("192.0.2.1"), [provider.mint() for _ in range(24)]
+        assert (await get(user, provider.mint())).status_code == 200
+        network.handler = Slow(network, seconds=2)
+        junk = asyncio.create_task(flood(come_from("192.0.2.66"), 300))
+        await asyncio.sleep(0.1)
+        answers = await asyncio.gather(*(get(user, token) for token in tokens))
+        assert Counter(answer.status_code for answer in answers) == {200: 24}
+        await junk
+
+    def test_a_turn_and_an_answer_take_less_than_a_request_may(self) -> None:
+        assert Timeouts().admission + Timeouts().provider < 10
+
+    @pytest.fixture
+    def timeouts(self, request: pytest.FixtureRequest) -> Timeouts:
+        """The usual ones, or a short time for an answer."""
+        return getattr(request, "param", Timeouts())
+
+    @pytest.mark.parametrize("timeouts", [Timeouts(provider=1)], indirect=True)
+    async def test_it_is_not_down_while_it_answers_some(
+        self, come_from: From, network: Network, provider: RunningProvider, log: Log
+    ) -> None:
+        user, bad = come_from("192.0.2.1"), come_from("192.0.2.66")
+        tokens = [provider.mint() for _ in range(3)]
+        assert (await get(user, tokens[0])).status_code == 200
+        network.handler = _Overloaded(network, set(tokens))
+        junk = asyncio.create_task(flood(bad, 20))
+        await asyncio.sleep(0.2)
+        assert (await get(user, tokens[1])).status_code == 200
+        assert await junk == {503: 20}
+        assert (await get(user, tokens[2])).status_code == 200
+        lines = log.lines()
+        assert not [line for level, line in lines if level == "ERROR"]
+        assert [line for _, line in lines if line.startswith("Fewer calls at once are made")]
+
+    @pytest.mark.parametrize("timeouts", [Timeouts(provider=1)], indirect=True)
+    async def test_it_gets_fewer_calls_at_once_until_it_answers_them(
+        self, come_from: From, network: Network, provider: RunningProvider
+    ) -> None:
+        user, bad = come_from("192.0.2.1"), come_from("192.0.2.66")
+        token = provider.mint()
+        assert (await get(user, provider.mint())).status_code == 200
+        network.handler = overloaded = _Overloaded(network, {token})
+
+        junk = asyncio.create_task(flood(bad, 40, "first"))
+        await asyncio.sleep(0.2)
+        assert overloaded.running == 40
+        assert (await get(user, token)).status_code == 200
+        assert await junk == {503: 40}
+
+        junk = asyncio.create_task(flood(bad, 40, "second"))
+        await asyncio.sleep(0.2)
+        assert overloaded.running == 8
+        overloaded.relief.set()
+        assert await junk == {401: 40}
+
+        overloaded.relief.clear()
+        junk = asyncio.create_task(flood(bad, 40, "third"))
+        await asyncio.sleep(0.2)
+        assert overloaded.running > 8
+        overloaded.relief.set()
+        assert await junk == {401: 40}
 
 
 class _Inactive:

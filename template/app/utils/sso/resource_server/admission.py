@@ -4,6 +4,10 @@ Anybody can invent a token, and each invented one costs a call. So tokens that w
 share a limited number of calls at once, in turns between the clients that present them, and a
 limited number of answers other than "active". Tokens that were good before have calls of their
 own, and what the service asks for itself (a canary, keys, metadata) needs no admission.
+
+A provider that answers only some of the calls in time has too many at once: each such failure takes
+one from their number, and it takes as many answers as there are to give one back (the additive
+increase of TCP).
 """
 
 import asyncio
@@ -19,7 +23,7 @@ from cachetools import LRUCache
 from app.core.rate_limited_log import RateLimitedLog
 from app.utils.sso.resource_server.clock import Clock
 from app.utils.sso.resource_server.metrics import REFUSALS
-from app.utils.sso.resource_server.provider_errors import LookUpNotAdmitted
+from app.utils.sso.resource_server.provider_errors import LookUpNotAdmitted, ProviderOverloaded
 from app.utils.sso.resource_server.rate_limit import RateLimit
 
 logger = logging.getLogger(__name__)
@@ -27,8 +31,9 @@ logger = logging.getLogger(__name__)
 # Their sum is below the number of connections to the provider, which leaves some for the service.
 CALLS_FOR_KNOWN_TOKENS = 50
 CALLS_FOR_UNKNOWN_TOKENS = 50
+_FEWEST_CALLS = 10
 # Of these and of the places to wait in, no client has all, however many tokens it presents.
-_CALLS_OF_ONE_CLIENT = 40
+_SHARE_OF_ONE_CLIENT = 0.8
 _WAITING = 2_000
 _WAITING_OF_ONE_CLIENT = 500
 _CLIENTS = 10_000
@@ -99,6 +104,11 @@ class Admission:
             self._spend(budgets)
             try:
                 yield admitted
+                turns.grow()
+            except ProviderOverloaded as error:
+                turns.shrink()
+                self._log.warning("Fewer calls at once are made: %s", error)
+                raise
             finally:
                 if admitted.was_active:
                     for budget in budgets:
@@ -148,15 +158,26 @@ class Admission:
 class _Turns:
     """A semaphore whose waiters are served in turns between their owners."""
 
-    def __init__(self, size: int) -> None:
-        self._free = size
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._size: float = most
+        self._running = 0
         self._taken = Counter[str]()
         self._waiting = OrderedDict[str, deque[asyncio.Future[None]]]()
         self._count = 0
 
     def has_one_for(self, owner: str) -> bool:
         """Whether ``owner`` would not have to wait."""
-        return self._free > 0 and self._taken[owner] < _CALLS_OF_ONE_CLIENT
+        share = _SHARE_OF_ONE_CLIENT * self._size
+        return self._running + 1 <= self._size and self._taken[owner] + 1 <= share
+
+    def grow(self) -> None:
+        """Allow more at once, by one when all have ended well."""
+        self._size = min(self._most, self._size + 1 / self._size)
+
+    def shrink(self) -> None:
+        """Allow one less at once."""
+        self._size = max(_FEWEST_CALLS, self._size - 1)
 
     async def take(self, owner: str, seconds: float) -> None:
         """Take a turn; ``TimeoutError`` is that none was free in time."""
@@ -183,7 +204,7 @@ class _Turns:
 
     def give_back(self, owner: str) -> None:
         """Hand a turn on to the owner who has waited longest for theirs."""
-        self._free += 1
+        self._running -= 1
         self._taken[owner] -= 1
         if not self._taken[owner]:
             del self._taken[owner]
@@ -197,7 +218,7 @@ class _Turns:
                 turn.set_result(None)
 
     def _grant(self, owner: str) -> None:
-        self._free -= 1
+        self._running += 1
         self._taken[owner] += 1
 
     def _remove(self, owner: str, turn: asyncio.Future[None]) -> None:

@@ -16,7 +16,9 @@ from app.utils.sso.resource_server.provider_errors import (
     ProviderError,
     ProviderErrorResponse,
     ProviderFailsForToken,
+    ProviderOverloaded,
     ProviderRateLimited,
+    ProviderTimedOut,
     ProviderUnreachable,
 )
 from app.utils.sso.resource_server.single_flight import SingleFlight
@@ -64,6 +66,7 @@ class CircuitBreaker:
         self._state = State.CLOSED
         self._held_until = 0.0
         self._failures = 0
+        self._answers = 0
         self._is_up = True
         self._canary_answered_at = float("-inf")
         self._needs_canary = distrustful
@@ -80,16 +83,20 @@ class CircuitBreaker:
 
         Raises:
             ProviderFailsForToken: The provider fails for this token, and answers about others.
+            ProviderOverloaded: It did not answer in time, but others meanwhile.
             ProviderError: It fails for all of them, or calls are held back.
         """
         self._raise_while_held()
         if self._needs_canary:
             await self.probe()
+        answers = self._answers
         try:
             members = await self._introspect(token)
         except ProviderRateLimited as error:
             await self._doubt(error)
         except ProviderUnreachable as error:
+            if isinstance(error, ProviderTimedOut) and self._answers > answers:
+                raise ProviderOverloaded(f"{error}, while others were answered") from None
             self._note_outage(error)
             if self._failures >= _FAILURES_TO_OPEN:
                 # The next caller sends a canary: this one may have waited for the whole deadline.
@@ -183,6 +190,7 @@ class CircuitBreaker:
         BREAKER_STATE.set(state.value)
 
     def _recover(self) -> None:
+        self._answers += 1
         self._failures = 0
         # A line that was held back by the rate limit is written at the next occasion, because the
         # last line must say how the provider is.

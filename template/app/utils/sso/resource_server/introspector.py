@@ -62,7 +62,8 @@ class Timeouts:
     provider: float = 5
     health: float = 2
     shared_cache: float = 0.25
-    admission: float = 2
+    # With the provider's, less than a request may take.
+    admission: float = 4
 
 
 _USUAL_TIMEOUTS = Timeouts()

@@ -16,7 +16,7 @@ import httpx2
 from app.core.settings import CoreSettings, is_plain_http
 from app.utils.sso.resource_server.connection_failures import describe_failure, origin
 from app.utils.sso.resource_server.idle_connections import make_idle_connections_cheap
-from app.utils.sso.resource_server.provider_errors import ProviderUnreachable
+from app.utils.sso.resource_server.provider_errors import ProviderTimedOut, ProviderUnreachable
 
 _READ_SECONDS = 5
 _CONNECT_SECONDS = 1
@@ -166,7 +166,7 @@ class ProviderClient:
         except TimeoutError as error:
             url = _asked.get()
             where = "the URLs that SSO_ISSUER leads to" if url is None else origin(url)
-            raise ProviderUnreachable(
+            raise ProviderTimedOut(
                 f"TimeoutError at {where} (no complete answer within {self._deadline_seconds:g} s)"
             ) from error
 

@@ -28,6 +28,14 @@ class ProviderUnreachable(ProviderError):
     outcome = "unreachable"
 
 
+class ProviderTimedOut(ProviderUnreachable):
+    """There was no complete reply within the deadline."""
+
+
+class ProviderOverloaded(ProviderTimedOut):
+    """Nor was there one to this call while others were answered: the provider is slow, not down."""
+
+
 class ProviderConfigurationError(ProviderError):
     """The provider rejects this service, or is not the one that the settings name."""
 
