@@ -256,7 +256,8 @@ class TestWhenItsDatabaseEnds:
 
     def test_postgresql_itself_replaces_a_backend_that_crashes(self, service: Running) -> None:
         pid = self._sql(
-            service, "SELECT pid FROM pg_stat_activity WHERE backend_type = 'client backend' LIMIT 1"
+            service,
+            "SELECT pid FROM pg_stat_activity WHERE backend_type = 'client backend' LIMIT 1",
         )
         os.kill(int(pid), signal.SIGKILL)
         wait_until(service.is_healthy, START_SECONDS, service.said)
