@@ -1,5 +1,6 @@
 """The workflows that projects get: safe by an auditor's rules, and the update really updates."""
 
+import json
 import re
 import shutil
 import subprocess
@@ -31,6 +32,34 @@ def test_an_auditor_finds_nothing_in_the_workflows(
         audit = ("zizmor", "--offline", "--persona", "auditor", folder / ".github")
         done = run(*uv(), "run", *audit, cwd=REPOSITORY)
         assert done.returncode == 0, output(done)
+
+
+@pytest.mark.parametrize(("status", "fails"), [(0, False), (1, True), (2, False)])
+def test_an_audit_fails_for_a_vulnerability_and_not_for_the_want_of_an_answer(
+    make_project: Callable[[Answers], Project], tmp_path: Path, status: int, fails: bool
+) -> None:
+    (tmp_path / "uv").write_text(f"#!/bin/sh\nexit {status}\n")
+    (tmp_path / "uv").chmod(0o755)
+    for ci, file in (("github", ".github/workflows/ci.yml"), ("gitlab", ".gitlab-ci.yml")):
+        text = (make_project({"ci": ci}).folder / file).read_text("utf-8")
+        [line] = re.findall(r"^ *- (?:run: )?(uv audit .+)$", text, re.MULTILINE)
+        done = run(
+            "bash", "-e", "-c", line, cwd=tmp_path, env={"PATH": f"{tmp_path}:/usr/bin:/bin"}
+        )
+        assert bool(done.returncode) == fails
+
+
+def test_a_project_tells_what_it_consists_of(
+    make_project: Callable[[Answers], Project],
+) -> None:
+    project = make_project({})
+    done = project.poe("--quiet", "sbom")
+    assert done.returncode == 0, output(done)
+    bill = json.loads((project.folder / "sbom.cdx.json").read_text("utf-8"))
+    names = {component["name"] for component in bill["components"]}
+    assert bill["bomFormat"] == "CycloneDX"
+    assert "fastapi" in names
+    assert "pytest" not in names
 
 
 @pytest.mark.parametrize(

@@ -84,14 +84,21 @@ def test_a_role_that_may_not_change_the_schema_is_told_so_in_a_sentence(
     assert len(said.splitlines()) < 10, said
 
 
-@pytest.mark.parametrize(("role", "database"), [("nobody", "roles"), ("app_owner", "elsewhere")])
+@pytest.mark.parametrize(
+    ("role", "database", "why"),
+    [
+        ("nobody", "roles", "28P01 (the password of nobody is wrong, or there is no such user)"),
+        ("app_owner", "elsewhere", "3D000 (there is no database elsewhere)"),
+    ],
+)
 def test_a_wrong_address_is_blamed_on_the_setting_that_has_it(
-    roles: Roles, role: str, database: str
+    roles: Roles, role: str, database: str, why: str
 ) -> None:
     good, wrong = roles.url("app_owner"), roles.url(role, database)
     status, said = roles.migrate(DATABASE_URL=good, MIGRATION_DATABASE_URL=wrong)
     assert status == 1
     assert "MIGRATION_DATABASE_URL" in said
+    assert why in said
     assert roles.server.machine.password not in said
 
     status, said = roles.migrate(DATABASE_URL=wrong)

@@ -226,12 +226,21 @@ def _milliseconds(seconds: float) -> str:
     return str(max(1, round(seconds * 1000)))
 
 
+# Why a server refuses a connection, by the code of its error.
+_REFUSALS = {
+    "28000": "{user} may not connect to {database} from here, or must use TLS: see pg_hba.conf",
+    "28P01": "the password of {user} is wrong, or there is no such user",
+    "3D000": "there is no database {database}",
+}
+
+
 class _Connector:
-    """Connects, and logs when the database can no longer be reached, and when it can again."""
+    """Connects, and logs when and why the database cannot be reached, and when it can again."""
 
     def __init__(self) -> None:
         self._log = RateLimitedLog(logger)
-        self._is_up = True
+        # What was last logged; None is that it can be reached.
+        self._reason: str | None = None
 
     def __call__(
         self,
@@ -245,12 +254,19 @@ class _Connector:
             connection = dialect.connect(*arguments, **keywords)
         except (OSError, dialect.loaded_dbapi.Error) as error:
             # The caller only learns that it failed; the reason is for those who read the log.
-            reason = f"{type(error).__name__} {getattr(error, 'sqlstate', None) or ''}".rstrip()
-            if self._is_up:
-                self._is_up = not self._log.failed("Cannot connect to the database: %s", reason)
+            state = getattr(error, "sqlstate", None) or ""
+            reason = f"{type(error).__name__} {state}".rstrip()
+            if state in _REFUSALS:
+                names = {name: keywords.get(name) for name in ("user", "database")}
+                reason += f" ({_REFUSALS[state].format(**names)})"
+            said = reason != self._reason and self._log.failed(
+                "Cannot connect to the database: %s", reason
+            )
+            if said:
+                self._reason = reason
             raise DatabaseUnavailable(reason) from error
-        if not self._is_up:
-            self._is_up = self._log.recovered("The database can be reached again")
+        if self._reason is not None and self._log.recovered("The database can be reached again"):
+            self._reason = None
         return connection
 
 
