@@ -4,7 +4,6 @@ import math
 import re
 from collections import Counter
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 
@@ -13,8 +12,8 @@ from tests.projects import Project, succeed
 
 # As gitleaks knows them; the last finds what is assigned to a name that says so.
 _KNOWN = re.compile(
-    r"-----BEGIN [A-Z ]*PRIVATE KEY|\b(?:AKIA|ASIA)[A-Z0-9]{16}\b|\bgh[pousr]_\w{36}|\bglpat-[\w-]{20}"
-    r"|\bxox[abprs]-[\w-]{10}|\bsk_live_\w{10}|\beyJ[\w-]{10,}\.eyJ[\w-]{10,}\.[\w-]{10,}"
+    r"-----BEGIN [A-Z ]*PRIVATE KEY|\b(?:AKIA|ASIA)[A-Z0-9]{16}\b|\bgh[pousr]_\w{36}"
+    r"|\bglpat-[\w-]{20}|\bxox[abprs]-[\w-]{10}|\bsk_live_\w{10}|\beyJ[\w-]{10,}\.eyJ[\w-]{10,}\.[\w-]{10,}"
     r"|://[^\s:/@'\"]+:(?!\*\*\*|[\[{<$%])[^\s:/@'\"]+@"
     r"|(?i:password|secret|token|api_?key)['\"]?\s*[:=]\s*[\"'][^\"'\s{}]{8,}[\"']"
 )

@@ -34,7 +34,7 @@ TESTED, UNTESTED = {"Held", "Partly"}, {"Team", "Operator", "Provider"}
 EXPLAINED = {"By design", "Not met yet", "Does not apply"}
 
 ROWS = re.findall(
-    r"^\| (\d+\.\d+\.\d+) \| .+ \| ([\w ]+) \| (.*) \|$", PAGE.read_text("utf-8"), re.M
+    r"^\| (\d+\.\d+\.\d+) \| .+ \| ([\w ]+) \| (.*) \|$", PAGE.read_text("utf-8"), re.MULTILINE
 )
 
 
@@ -61,5 +61,7 @@ def test_a_row_names_tests_that_exist_or_says_why_not(number: str, verdict: str,
 
 
 def test_the_page_counts_its_rows() -> None:
-    counted = re.findall(r"^\| \*\*([\w ]+)\*\* \| .+ \| (\d+) \|$", PAGE.read_text("utf-8"), re.M)
+    counted = re.findall(
+        r"^\| \*\*([\w ]+)\*\* \| .+ \| (\d+) \|$", PAGE.read_text("utf-8"), re.MULTILINE
+    )
     assert {name: int(count) for name, count in counted} == Counter(it for _, it, _ in ROWS)
