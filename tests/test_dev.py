@@ -9,6 +9,7 @@ import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import httpx2
@@ -245,10 +246,10 @@ class TestWhenItsDatabaseEnds:
     def test_it_is_started_again_with_its_data(self, service: Running) -> None:
         tables = self._sql(service, "CREATE TABLE kept (); SELECT count(*) FROM pg_tables")
         token = service.project.poe("--quiet", "token").stdout.strip()
-        for end, number in ((self._postmaster, signal.SIGKILL), (self._supervisor, signal.SIGKILL)):
-            os.kill(end(service), number)
-            said = service.said().count(AGAIN) + 1
-            wait_until(lambda n=said: service.said().count(AGAIN) == n, START_SECONDS, service.said)
+        for find in (self._postmaster, self._supervisor):
+            said = service.said().count(AGAIN)
+            os.kill(find(service), signal.SIGKILL)
+            wait_until(partial(self._has_said, service, said + 1), START_SECONDS, service.said)
             wait_until(service.is_healthy, START_SECONDS, service.said)
             assert self._sql(service, "SELECT count(*) FROM pg_tables") == tables
         assert service.get("/api/v1/user/me", token).status_code == 200
@@ -280,6 +281,9 @@ class TestWhenItsDatabaseEnds:
         assert_gone(service, ports, START_SECONDS)
         assert service.process.returncode == 1
         assert "PostgreSQL could not be started again: PostgreSQL did not start. " in service.said()
+
+    def _has_said(self, service: Running, times: int) -> bool:
+        return service.said().count(AGAIN) == times
 
     def _sql(self, service: Running, statements: str) -> str:
         url = service.project.tool("python", "-m", "template_tools.postgres", "url").stdout.strip()

@@ -160,6 +160,8 @@ def _start_database_again(stack: ExitStack, ends: list[float]) -> bool:
     Raises:
         DevError: It has ended a few times in a row.
     """
+    import asyncpg
+
     now = time.monotonic()
     ends[:] = [end for end in ends if now - end < 60] + [now]
     try:
@@ -171,7 +173,7 @@ def _start_database_again(stack: ExitStack, ends: list[float]) -> bool:
         _say("PostgreSQL has ended unexpectedly: starting it again")
         server = stack.enter_context(running_server("dev"))
         settings = database_settings(server)
-    except (PostgresError, OSError) as error:
+    except (PostgresError, OSError, asyncpg.PostgresError) as error:
         if len(ends) == _DATABASE_ENDS:
             raise DevError(f"PostgreSQL could not be started again: {error}") from error
         return False
