@@ -123,15 +123,20 @@ def pytest_configure(config: pytest.Config) -> None:
         "markers", "identity_provider: runs a real provider, which it installs from a registry"
     )
     config.addinivalue_line("markers", "takes_minutes: begins before the others")
+    config.addinivalue_line("markers", "long: takes too long for every run; --long runs it")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with what takes minutes; at the end, one worker would do it and the other nothing."""
     items.sort(key=lambda item: item.get_closest_marker("takes_minutes") is None)
+    for item in items:
+        if item.get_closest_marker("long") and not item.config.getoption("--long"):
+            item.add_marker(pytest.mark.skip(reason="It is long: --long runs it."))
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add the options that write the tables of the documentation."""
+    """Add the options that write the tables of the documentation, and that for long tests."""
+    parser.addoption("--long", action="store_true", help="run the long forms of tests too")
     parser.addoption(
         "--write-update-table",
         action="store_true",

@@ -3,20 +3,26 @@
 import asyncio
 import logging
 import time
+from pathlib import Path
 from typing import Literal
 
+import anyio
 from fastapi import APIRouter, Request, Response, status
 from pydantic import BaseModel
+from sqlalchemy import event
 from sqlalchemy.pool import QueuePool
 
+from app.core.draining import drain
 from app.core.openapi import PUBLIC
 from app.core.rate_limited_log import RateLimitedLog
+from app.database.revisions import HistoryUnknown, applied_revisions, read_history
 from app.database.session import Database
 from app.utils.sso.resource_server.introspector import Introspector, ProviderHealth
 
 _KNOWN_SECONDS = 1
 # Longer than a statement may take: requests that wait for a dead database have failed by then.
 _BUSY_SECONDS = 10
+_VERSIONS = Path(__file__).parents[1] / "migrations" / "versions"
 
 logger = RateLimitedLog(logging.getLogger(__name__), time)
 
@@ -34,6 +40,14 @@ class Health(BaseModel):
     identity_provider: ProviderHealth | None = None
 
 
+class Readiness(BaseModel):
+    """Whether the service should be sent requests, and what is in the way."""
+
+    status: Literal["ok", "draining", "unavailable"]
+    database: Literal["ok", "unavailable"] | None = None
+    migrations: Literal["ok", "missing", "unknown"] | None = None
+
+
 class DatabaseHealth:
     """Whether the database answers: asked once a second, however often the service is asked.
 
@@ -44,7 +58,9 @@ class DatabaseHealth:
         self.database = database
         self._lock = asyncio.Lock()
         self._error: Exception | None = None
-        self._asked_at = self._answered_at = float("-inf")
+        self._asked_at = self._answered_at = self._compared_at = float("-inf")
+        self._migrations: Literal["ok", "missing", "unknown"] = "unknown"
+        event.listen(database.engine.pool, "checkin", self._note_answer)
 
     async def check(self) -> None:
         """Return if it answers now, or did a second ago.
@@ -67,6 +83,37 @@ class DatabaseHealth:
             return None if is_busy else error
         self._answered_at = time.monotonic()
         return None
+
+    def _note_answer(self, connection: object, _record: object) -> None:
+        # One that a request could not use any more is None here.
+        if connection is not None:
+            self._answered_at = time.monotonic()
+
+    async def migrations(self) -> Literal["ok", "missing", "unknown"]:
+        """Return whether it has the revisions of this release; once it has, it is not asked."""
+        async with self._lock:
+            if self._migrations != "ok" and time.monotonic() - self._compared_at >= _KNOWN_SECONDS:
+                self._migrations = await self._compare()
+                self._compared_at = time.monotonic()
+            return self._migrations
+
+    async def _compare(self) -> Literal["ok", "missing", "unknown"]:
+        try:
+            history = read_history(_VERSIONS)
+            with anyio.fail_after(1):
+                async with self.database.engine.connect() as connection:
+                    missing = history.missing(await applied_revisions(connection))
+        except HistoryUnknown as error:
+            logger.warning("Readiness does not include migrations: %s", error)
+        except Exception as error:  # It has just answered, so this is no reason to refuse requests.
+            logger.warning("Cannot read alembic_version (%s)", type(error).__name__)
+        else:
+            if not missing:
+                return "ok"
+            names = ", ".join(sorted(missing))
+            logger.warning("The database lacks %s: run `alembic upgrade head`", names)
+            return "missing"
+        return "unknown"
 
     def _is_busy(self) -> bool:
         """Whether requests have taken all connections, and the database has answered lately."""
@@ -113,6 +160,35 @@ def _database_health(request: Request) -> DatabaseHealth:
     if known is None or known.database is not state.database:
         known = state.database_health = DatabaseHealth(state.database)
     return known
+
+
+@router.head("/readyz", include_in_schema=False)
+@router.get(
+    "/readyz",
+    openapi_extra=PUBLIC,
+    responses={503: {"model": Readiness}},
+    response_model_exclude_none=True,
+)
+async def read_readiness(request: Request, response: Response) -> Readiness:
+    """Answer 200 if this process should be sent requests, and 503 if it should not.
+
+    It should not while it stops, while the database cannot be reached, or before the migrations of
+    this release. All replicas share the identity provider, so that it does not count.
+    """
+    response.status_code = status.HTTP_503_SERVICE_UNAVAILABLE
+    if drain.has_begun:
+        return Readiness(status="draining")
+    known = _database_health(request)
+    try:
+        await known.check()
+    except Exception as error:  # Whatever the error is, requests cannot be served.
+        logger.warning("Readiness: the database does not answer (%s)", type(error).__name__)
+        return Readiness(status="unavailable", database="unavailable")
+    migrations = await known.migrations()
+    if migrations == "missing":
+        return Readiness(status="unavailable", database="ok", migrations=migrations)
+    response.status_code = status.HTTP_200_OK
+    return Readiness(status="ok", database="ok", migrations=migrations)
 
 
 @router.head("/livez", include_in_schema=False)

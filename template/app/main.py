@@ -11,6 +11,7 @@ from fastapi.middleware.cors import CORSMiddleware
 
 from app import hooks
 from app.api.v1.router import router as api_v1
+from app.core.draining import draining
 from app.core.errors import add_exception_handlers
 from app.core.logs import log_if_nobody_does, log_start
 from app.core.middleware import BodyLimit, ErrorBoundary, SecurityHeaders, WholePath
@@ -37,6 +38,7 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         open_database(settings) as app.state.database,
         open_introspector(settings) as app.state.introspector,
         hooks.lifespan(app),
+        draining(app.state.server_settings.drain_seconds),
     ):
         yield
 

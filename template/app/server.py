@@ -1,16 +1,22 @@
 """Runs the service: ``python -m app.server``, with the options and variables of uvicorn.
 
 It differs from ``uvicorn app.main:app`` in its defaults: connections are bounded, and the service's
-line for each request, which has no query string, takes the place of the server's.
+line for each request, which has no query string, takes the place of the server's. Several workers
+stop as one process does.
 """
 
 import logging
+import signal
 import sys
+import time
 from copy import copy
-from typing import Any
+from importlib import import_module
+from typing import Any, override
 
 from uvicorn.main import main as uvicorn_command
+from uvicorn.supervisors import Multiprocess
 
+from app.core.draining import refuse_connections
 from app.core.logs import logging_config
 from app.core.settings import ServerSettings, load_settings
 from app.settings import Settings
@@ -22,6 +28,8 @@ _DEFAULTS = {
     "server_header": False,
     "access_log": False,
     "timeout_graceful_shutdown": _GRACEFUL_SECONDS,
+    # Longer than proxies keep idle connections, so that none is closed under a request.
+    "timeout_keep_alive": 75,
 }
 
 
@@ -41,6 +49,29 @@ def _check_order(graceful: float | None) -> None:
         )
 
 
+class Supervisor(Multiprocess):
+    """Stops listening when its workers do, and ends them at a second signal.
+
+    uvicorn's holds the socket open until the last worker has ended. Until then nobody serves those
+    who connect.
+    """
+
+    @override
+    def join_all(self) -> None:
+        stops_at = time.monotonic() + load_settings(ServerSettings).drain_seconds
+        while any(it.process.is_alive() for it in self.processes):
+            if {signal.SIGINT, signal.SIGTERM} & {*self.signal_queue}:
+                for it in self.processes:
+                    it.process.kill()
+            if time.monotonic() >= stops_at and self.sockets:
+                refuse_connections(self.sockets)
+                for own in self.sockets:
+                    own.close()
+                self.sockets = []
+            time.sleep(0.05)
+        super().join_all()
+
+
 def main() -> None:
     """Serve until SIGINT or SIGTERM."""
     settings = load_settings(ServerSettings)
@@ -54,6 +85,8 @@ def main() -> None:
 
     command = copy(uvicorn_command)
     command.callback = run
+    # The package has a function of the module's name.
+    import_module("uvicorn.main").Multiprocess = Supervisor  # type: ignore[attr-defined]
     command.main(
         ["app.main:app", *sys.argv[1:]],
         prog_name="python -m app.server",

@@ -34,7 +34,7 @@ from template_tools.provider import RunningProvider, running_provider
 from template_tools.provider.config import ProviderConfig, ProviderError
 
 _LIVEZ = "/livez"
-_OURS = (_LIVEZ, "/health", "/.well-known/")
+_OURS = (_LIVEZ, "/readyz", "/health", "/.well-known/")
 _CONNECTIONS, _ROUNDS, _REQUESTS = 8, 5, 400
 _START_SECONDS, _STOP_SECONDS = 60, 20
 

@@ -7,6 +7,10 @@ service does not depend on it.
 
 import asyncio
 import logging
+import os
+import socket
+import sys
+from contextlib import suppress
 from functools import cache
 from typing import Any, ClassVar, override
 
@@ -19,6 +23,7 @@ from uvicorn.protocols.http.httptools_impl import (
 from uvicorn.server import ServerState
 
 from app.core.deadline import client_left
+from app.core.draining import drain
 from app.core.errors import (
     BadRequest,
     Problem,
@@ -146,6 +151,10 @@ class BoundedProtocol(HttpToolsProtocol):
         self._head_size = 0
         self._deadline = None
         super().on_message_complete()
+        # Before the body is complete, closing could reset the connection before the client has
+        # read the response.
+        if drain.ends_connections and self.cycle is not None and not self.cycle.response_started:
+            self.cycle.keep_alive = False
 
     @override
     def send_400_response(self, msg: str) -> None:
@@ -155,6 +164,40 @@ class BoundedProtocol(HttpToolsProtocol):
     def resume_writing(self) -> None:
         self._unwritten = None
         super().resume_writing()
+
+    @override
+    def timeout_keep_alive_handler(self) -> None:
+        self._end_if_idle()
+
+    @override
+    def shutdown(self) -> None:
+        """End the connection as soon as no request is lost by it."""
+        drain.ends_connections = True
+        if self.cycle is not None and not self.cycle.response_complete:
+            self.cycle.keep_alive = False
+        elif not self._in_body and not self._head_size:
+            self._end_if_idle()
+        if self._deadline is not None:
+            # What is still missing of the request has had the whole drain to arrive.
+            self._deadline = self.loop.time()
+
+    def _end_if_idle(self) -> None:
+        """Close the connection, unless a request has arrived that the loop has not read yet."""
+        if self._refusal is not None or self.transport.is_closing():
+            return
+        if self.config.is_ssl or sys.platform == "win32":
+            self.transport.close()
+            return
+        # The transport closes in the next round of the loop. What came until then would be lost.
+        own = self.transport.get_extra_info("socket")
+        with suppress(OSError), socket.socket(fileno=os.dup(own.fileno())) as same:
+            same.setblocking(False)
+            with suppress(BlockingIOError):
+                if same.recv(1, socket.MSG_PEEK):
+                    return
+            same.shutdown(socket.SHUT_WR)
+        self._refusal = _stopping()
+        self._linger()
 
     def _too_large(self) -> Problem:
         return RequestHeaderFieldsTooLarge(
@@ -174,7 +217,8 @@ class BoundedProtocol(HttpToolsProtocol):
             self.transport.abort()
         if self._deadline is not None and now > self._deadline and self._refusal is None:
             part = "body" if self._in_body else "head"
-            self._refuse(RequestTimeout(f"The {part} of the request took too long."))
+            late = RequestTimeout(f"The {part} of the request took too long.")
+            self._refuse(_stopping() if drain.ends_connections else late)
 
     def _refuse(self, problem: Problem) -> None:
         """Answer with the problem, unless another response is under way, and close."""
@@ -202,6 +246,9 @@ class BoundedProtocol(HttpToolsProtocol):
         self.transport.write(head + bytes(response.body))
         if self.transport.can_write_eof():
             self.transport.write_eof()
+        self._linger()
+
+    def _linger(self) -> None:
         self._tick.cancel()
         self._tick = self.loop.call_later(_LINGER_SECONDS, self.transport.abort)
 
@@ -228,3 +275,7 @@ class BoundedProtocol(HttpToolsProtocol):
                 "closed, and new ones refused if there are none",
                 self._bounds.server_max_connections,
             )
+
+
+def _stopping() -> Problem:
+    return ServiceUnavailable("The service is stopping; send the request again.")

@@ -28,7 +28,7 @@ _HEADERS = (
     (b"strict-transport-security", b"max-age=31536000; includeSubDomains"),
     (b"cache-control", b"no-store"),
 )
-_API_POLICY = b"default-src 'none'; frame-ancestors 'none'"
+_API_POLICY = b"default-src 'none'; frame-ancestors 'none'; base-uri 'none'"
 # Pages load a viewer from another host and run one inline script. The viewer also connects to the
 # identity provider, wherever that is.
 _PAGE_POLICY = (

@@ -454,6 +454,15 @@ class ServerSettings(BaseSettings):
     """How long a request's body may take."""
     server_write_timeout: float = Field(default=30, gt=0, le=86_400)
     """How long a client may take to read the next 64 KiB of a response."""
+    server_drain_seconds: float | None = Field(default=None, ge=0, le=3600)
+    """How long requests are served after SIGTERM; by default 15 in production, else 0."""
+
+    @property
+    def drain_seconds(self) -> float:
+        """How long to drain; no balancer has to learn that a developer's server stops."""
+        if self.server_drain_seconds is None:
+            return 15 if self.environment == "production" else 0
+        return self.server_drain_seconds
 
     @property
     def logs_json(self) -> bool:

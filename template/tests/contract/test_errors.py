@@ -26,7 +26,7 @@ TABLE = Table("contract_0198a1b2", MetaData(), Column("number", Integer))
 
 
 async def test_the_service_is_alive_and_healthy(client: httpx2.AsyncClient) -> None:
-    for path in ("/livez", "/health"):
+    for path in ("/livez", "/readyz", "/health"):
         response = await client.get(path)
         assert response.status_code == 200, f"{path}: {response.text}\n\n{OURS}"
 

@@ -69,7 +69,10 @@ async def test_every_answer_tells_the_browser_to_be_careful(caller: httpx2.Async
     headers = (await caller.get("/nowhere")).headers
 
     assert headers["x-content-type-options"] == "nosniff"
-    assert headers["content-security-policy"] == "default-src 'none'; frame-ancestors 'none'"
+    assert (
+        headers["content-security-policy"]
+        == "default-src 'none'; frame-ancestors 'none'; base-uri 'none'"
+    )
     assert headers["referrer-policy"] == "no-referrer"
     assert headers["strict-transport-security"].startswith("max-age=")
     assert headers["cache-control"] == "no-store"
@@ -228,13 +231,13 @@ async def test_what_is_no_page_may_load_nothing(
     settings: Settings, path: str, root_path: str
 ) -> None:
     policy = await policy_of(create_app(settings), path, root_path)
-    assert policy == "default-src 'none'; frame-ancestors 'none'"
+    assert policy == "default-src 'none'; frame-ancestors 'none'; base-uri 'none'"
 
 
 async def test_what_needs_a_token_is_no_page(settings: Settings, bearer: Bearer) -> None:
     """A browser cannot open it, and it may be a file that somebody else has uploaded."""
     policy = await policy_of(with_viewers(settings), "/upload", **bearer())
-    assert policy == "default-src 'none'; frame-ancestors 'none'"
+    assert policy == "default-src 'none'; frame-ancestors 'none'; base-uri 'none'"
 
 
 async def test_a_page_may_have_a_policy_of_its_own(settings: Settings) -> None:

@@ -58,7 +58,8 @@ async def echo(websocket: WebSocket) -> None:
     while True:
         await websocket.send_text(await websocket.receive_text())
 
-app.server.main()
+if __name__ == "__main__":
+    app.server.main()
 """
 BOUNDS = {
     "SERVER_MAX_CONNECTIONS": "40",
@@ -137,23 +138,31 @@ def is_closed_within(connection: socket.socket, seconds: float) -> bool:
 
 @contextmanager
 def serving(
-    folder: Path, *options: str, start: Sequence[str] = ("-c", PROGRAM), **variables: str
+    folder: Path,
+    *options: str,
+    start: Sequence[str] = ("-c", PROGRAM),
+    stdin: str = os.devnull,
+    **variables: str,
 ) -> Iterator[Server]:
     port = free_port()
     log_file = folder / "log"
-    with log_file.open("wb") as log:
+    with log_file.open("wb") as log, Path(stdin).open("rb", 0) as standard_input:
         process = subprocess.Popen(
             [sys.executable, *start, "--port", str(port), *options],
             cwd=PROJECT_ROOT,
             env=os.environ | BOUNDS | {"LOG_LEVEL": "info"} | variables,
+            stdin=standard_input,
             stdout=log,
             stderr=subprocess.STDOUT,
+            start_new_session=True,
         )
     try:
         wait_until(lambda: accepts_connections(port), process, "The server")
         yield Server(process, port, log_file)
     finally:
-        process.kill()
+        # With the workers that it may have.
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
         process.wait()
 
 
@@ -461,7 +470,7 @@ def test_a_deadline_that_a_stop_would_not_wait_for_is_refused() -> None:
 
 
 def test_the_bounds_of_a_deployment_are_those_of_its_settings() -> None:
-    others = {"ENVIRONMENT", "LOG_LEVEL", "LOG_FORMAT"}
+    others = {"ENVIRONMENT", "LOG_LEVEL", "LOG_FORMAT", "SERVER_DRAIN_SECONDS"}
     assert {name.upper() for name in ServerSettings.model_fields} == {*BOUNDS, *others}
 
 
