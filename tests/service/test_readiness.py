@@ -15,10 +15,10 @@ from sqlalchemy import event, text
 from sqlalchemy.pool import QueuePool
 
 from app.core.draining import drain
+from app.core.rate_limited_log import RateLimitedLog
 from app.database.session import Database, open_database
 from app.settings import Settings
 from app.utils.sso.resource_server.introspector import Introspector
-from app.utils.sso.resource_server.rate_limited_log import RateLimitedLog
 from template_tools.databases import TestDatabases
 from template_tools.processes import free_port
 from tests.service.provider import Faults, RunningProvider

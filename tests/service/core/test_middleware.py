@@ -19,6 +19,9 @@ from app.settings import Settings
 from app.utils.sso.introspection import CurrentToken
 from template_tools.pytest_plugin import Bearer
 
+# The policy of what is no page.
+NOTHING = "default-src 'none'; frame-ancestors 'none'; base-uri 'none'"
+
 
 @pytest.fixture
 def service() -> FastAPI:
@@ -231,13 +234,13 @@ async def test_what_is_no_page_may_load_nothing(
     settings: Settings, path: str, root_path: str
 ) -> None:
     policy = await policy_of(create_app(settings), path, root_path)
-    assert policy == "default-src 'none'; frame-ancestors 'none'; base-uri 'none'"
+    assert policy == NOTHING
 
 
 async def test_what_needs_a_token_is_no_page(settings: Settings, bearer: Bearer) -> None:
     """A browser cannot open it, and it may be a file that somebody else has uploaded."""
     policy = await policy_of(with_viewers(settings), "/upload", **bearer())
-    assert policy == "default-src 'none'; frame-ancestors 'none'; base-uri 'none'"
+    assert policy == NOTHING
 
 
 async def test_a_page_may_have_a_policy_of_its_own(settings: Settings) -> None:

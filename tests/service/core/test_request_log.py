@@ -1,6 +1,7 @@
 """The line of each request, and the id that all lines of a request have."""
 
 import asyncio
+import json
 import logging
 import re
 from collections.abc import AsyncIterator
@@ -12,6 +13,7 @@ from fastapi.responses import StreamingResponse
 from starlette.background import BackgroundTask
 
 from app.core.errors import add_exception_handlers
+from app.core.logs import JsonFormatter, LineFormatter
 from app.core.middleware import ErrorBoundary
 from app.core.request_log import REQUEST, RequestLog
 from app.settings import Settings
@@ -197,3 +199,16 @@ async def test_who_is_refused_for_a_scope_is_named_too(
     record = only(lines)
     assert vars(record)["status"] == 403
     assert vars(record)["subject"]
+
+
+async def test_the_address_of_a_client_cannot_forge_a_line(
+    service: FastAPI, lines: pytest.LogCaptureFixture
+) -> None:
+    address = 'a", "level": "error"}\n{"message": "forged'
+    transport = httpx2.ASGITransport(service, client=(address, 0))
+    async with httpx2.AsyncClient(transport=transport, base_url="http://test") as caller:
+        await caller.get("/items/1")
+    line = JsonFormatter().format(only(lines))
+    assert "\n" not in line
+    assert json.loads(line)["client"] == address
+    assert address not in LineFormatter().format(only(lines))
