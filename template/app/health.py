@@ -106,7 +106,7 @@ class DatabaseHealth:
         except HistoryUnknown as error:
             logger.warning("Readiness does not include migrations: %s", error)
         except Exception as error:  # It has just answered, so this is no reason to refuse requests.
-            logger.warning("Cannot read alembic_version (%s)", type(error).__name__)
+            logger.warning("Cannot read alembic_version: %s", type(error).__name__)
         else:
             if not missing:
                 return "ok"
@@ -182,7 +182,7 @@ async def read_readiness(request: Request, response: Response) -> Readiness:
     try:
         await known.check()
     except Exception as error:  # Whatever the error is, requests cannot be served.
-        logger.warning("Readiness: the database does not answer (%s)", type(error).__name__)
+        logger.warning("Readiness: the database does not answer: %s", type(error).__name__)
         return Readiness(status="unavailable", database="unavailable")
     migrations = await known.migrations()
     if migrations == "missing":

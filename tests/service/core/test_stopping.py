@@ -113,7 +113,7 @@ def test_a_refused_caller_can_read_why_while_his_body_is_under_way(tmp_path: Pat
         stop(server)
         time.sleep(2)
         sending.sendall(b"POST /nowhere HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000\r\n\r\n")
-        wait_for(lambda: "POST /nowhere" in server.log())
+        wait_for(lambda: "POST (no route) 404" in server.log())
         sending.sendall(b"x" * 1_000_000)
         assert status(sending.recv(65_536)) == 404
 
@@ -265,7 +265,10 @@ def test_only_production_drains_unless_it_is_asked_for(
 
 
 def test_ctrl_c_in_a_terminal_does_not_drain(tmp_path: Path) -> None:
-    own, terminal = os.openpty()
+    try:
+        own, terminal = os.openpty()
+    except OSError as error:
+        pytest.skip(f"There are no terminals here: {error}")
     with closing(os.fdopen(own, "rb", 0)), closing(os.fdopen(terminal, "rb", 0)):
         drain_long = {"SERVER_DRAIN_SECONDS": "60"}
         with serving(tmp_path, stdin=os.ttyname(terminal), **drain_long) as server:

@@ -11,7 +11,6 @@ async def create_report(
 
 import logging
 import re
-from hashlib import blake2b
 from typing import Annotated
 
 from fastapi import Depends
@@ -23,7 +22,6 @@ from starlette.requests import HTTPConnection
 from app.core.errors import Problem
 from app.core.middleware import TOKEN
 from app.core.request_log import CALLER
-from app.core.settings import CoreSettings
 from app.utils.sso.errors import (
     ProviderMisconfigured,
     ProviderUnavailable,
@@ -82,7 +80,7 @@ class TokenIntrospection(SecurityBase):
             if found is None:
                 found = bearer, await introspector.look_up(bearer, _client(connection))
                 connection.scope[TOKEN] = found
-                connection.scope[CALLER] = _caller(connection, found[1].data)
+                connection.scope[CALLER] = introspector.describe(found[1])
             return introspector.validate(*found, required.scopes)
         except Problem as refusal:
             add_resource_metadata(refusal, metadata_url(connection))
@@ -96,20 +94,6 @@ class TokenIntrospection(SecurityBase):
 introspect_token = TokenIntrospection()
 
 CurrentToken = Annotated[TokenData, Depends(introspect_token)]
-
-
-def _caller(connection: HTTPConnection, token: TokenData) -> dict[str, str]:
-    """Return what the log says about a caller; the subject may be a name or an e-mail address."""
-    found: dict[str, str] = {}
-    if token.client_id is not None:
-        found["client_id"] = token.client_id
-    if token.subject is not None:
-        settings: CoreSettings = connection.app.state.settings
-        # The key keeps those who have a list of all names from finding the one of a hash.
-        key = settings.client_secret.get_secret_value().encode()[: blake2b.MAX_KEY_SIZE]
-        subject = f"{token.iss} {token.subject}".encode()
-        found["subject"] = blake2b(subject, key=key, digest_size=8).hexdigest()
-    return found
 
 
 def _client(connection: HTTPConnection) -> str | None:
