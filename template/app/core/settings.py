@@ -354,10 +354,10 @@ class CoreSettings(DatabaseSettings):
     """A public client (PKCE) for the Authorize button of /docs."""
     docs_scopes: str = "openid profile email"
     """The scopes that the button requests, separated by spaces."""
-    max_body_size: int = Field(default=1_000_000, ge=0)
-    """The largest body of a request, in bytes."""
     request_timeout: float = Field(default_factory=_request_timeout, gt=0, le=86_400)
     """How long a request may take until its response starts, in seconds."""
+    max_body_size: int = Field(default=1_000_000, ge=0)
+    """The largest body of a request, in bytes."""
 
     @property
     def serves_docs(self) -> bool:

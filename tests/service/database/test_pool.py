@@ -8,12 +8,13 @@ from types import SimpleNamespace
 
 import asyncpg
 import pytest
-from sqlalchemy import text
+from sqlalchemy import event, text
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlmodel import select
 
+from app.core.errors import DatabaseUnavailable, problem_from_database_error
 from app.database import pool
 from app.database.session import Database, open_database
 from app.settings import Settings
@@ -158,6 +159,23 @@ async def test_it_is_tried_again_once(database: Database, small: Database) -> No
         await connection.rollback()
         with pytest.raises(SQLAlchemyError):
             await reading
+    await read(small)
+
+
+async def test_without_another_connection_it_is_a_503(database: Database, small: Database) -> None:
+    def refuse(*_: object) -> None:
+        raise DatabaseUnavailable("refused")
+
+    async with locked_notes(database) as connection:
+        reading = asyncio.create_task(read(small))
+        event.listen(small.engine.sync_engine, "do_connect", refuse, insert=True)
+        await terminate_readers(connection)
+        with pytest.raises(SQLAlchemyError) as found:
+            await reading
+    problem = problem_from_database_error(found.value)
+    assert problem is not None
+    assert problem.status == 503
+    event.remove(small.engine.sync_engine, "do_connect", refuse)
     await read(small)
 
 
