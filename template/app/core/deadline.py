@@ -95,8 +95,10 @@ class RequestInProgress:
     def finish(self) -> None:
         """End nothing any more."""
         self._close()
-        # The scope refers to the request, and the request to the scope.
+        # The scope and the context of the task refer to the request, and it to them: all of it
+        # would live until the garbage collector finds it.
         self._scope.pop(_IN_PROGRESS, None)
+        self._task = None
 
     def abandon(self) -> None:
         """Cancel a read, for whose response nobody waits any more; a write goes on to its end."""
