@@ -205,8 +205,8 @@ def _pool(size: int) -> App:
 # What a team can turn. What is compared with is the line whose ratio is 1.
 SETTINGS = [
     Case(ME, SERVICE, _get(_ME), ME),
-    Case("`LOG_LEVEL=warning`", service(LOG_LEVEL="warning"), _get(_ME), ME),
-    Case("`LOG_FORMAT=json`, as in production", service(LOG_FORMAT="json"), _get(_ME), ME),
+    Case("`LOG_LEVEL=info`, a line per request", service(LOG_LEVEL="info"), _get(_ME), ME),
+    Case("as JSON", service(LOG_LEVEL="info", LOG_FORMAT="json"), _get(_ME), ME),
     Case("`SSO_MODE=jwt`, new tokens", service(SSO_MODE="jwt"), new_jwts, ME),
     Case("`SSO_MODE=introspect`, new tokens", SERVICE, new_tokens, ME),
     Case("`DATABASE_PGBOUNCER=true`", service(DATABASE_PGBOUNCER="true"), _get(_ME), ME),

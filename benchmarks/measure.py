@@ -67,6 +67,8 @@ class Bench:
             # In production the provider would need TLS; the documentation pages cost nothing.
             "ENVIRONMENT": "development",
             "TOKEN_CACHE_SECONDS": "3600",
+            # A line of the log is a write, whose cost is that of the machine's system calls.
+            "LOG_LEVEL": "warning",
         }
 
     def settings_of(self, app: App) -> dict[str, str]:
