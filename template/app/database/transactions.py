@@ -228,9 +228,10 @@ def begin_now(connection: Connection) -> None:
     Who takes the connection of a session may reach through to the driver, and what was in the
     session's transaction must be in it still.
     """
-    if connection.get_execution_options().get(_BEGINS_LATE):
+    options = connection.get_execution_options()
+    if options.get(_BEGINS_LATE):
         connection.execution_options(**{_BEGINS_LATE: False})
-        connection.info[MAY_HAVE_WRITTEN] = True
+        connection.info[MAY_HAVE_WRITTEN] = not options[_READS_ONLY]
         if _driver(connection).autocommit:
             # Something was read already: there would be a transaction by now.
             connection.exec_driver_sql("SELECT 1")

@@ -337,6 +337,16 @@ async def test_the_end_of_a_transaction_that_wrote_nothing_is_known(
             await read(session)
 
 
+async def test_nor_is_that_of_a_session_that_only_reads_unknown(
+    service: Database, way: Forwarder
+) -> None:
+    """Its connection, once taken, is in a transaction, which the database lets write nothing."""
+    way.unanswered, way.breaks = b"COMMIT;", True
+    with pytest.raises(DBAPIError):
+        async with service.reading() as session:
+            await (await session.connection()).execute(TITLES)
+
+
 async def test_behind_pgbouncer_a_plain_read_is_known_to_write_nothing(
     database: Database, way: Forwarder, settings: Settings
 ) -> None:
