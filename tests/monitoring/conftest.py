@@ -8,7 +8,7 @@ import json
 import os
 import signal
 import subprocess
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,7 +33,7 @@ class Process:
     """A program that is started, and ended as a platform does it."""
 
     def __init__(
-        self, command: list[str | Path], folder: Path, env: Mapping[str, str], url: str
+        self, command: Sequence[str | Path], folder: Path, env: Mapping[str, str], url: str
     ) -> None:
         self._command, self._folder, self._env, self._url = command, folder, env, url
         self.log = folder / "log"
