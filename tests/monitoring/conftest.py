@@ -139,7 +139,7 @@ def provider(projects: Projects, tmp_path_factory: pytest.TempPathFactory) -> It
     }
     [port] = free_ports(1)
     issuer = f"http://127.0.0.1:{port}"
-    command = [python(env), "-m", "template_tools.provider", "--port", str(port)]
+    command: list[str | Path] = [python(env), "-m", "template_tools.provider", "--port", str(port)]
     provider = Provider(command, tmp_path_factory.mktemp("provider"), env, f"{issuer}/jwks")
     provider.issuer = issuer
     provider.start()
