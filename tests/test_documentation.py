@@ -276,10 +276,9 @@ def test_the_metrics_that_an_operator_reads_of_are_made() -> None:
     for path in (TEMPLATE / "app").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text("utf-8"))):
             match node:
-                case ast.Call(func=ast.Attribute(attr=method), args=[ast.Constant(value=name), *_]):
-                    if method in _KINDS:
-                        unit = [", s" for it in node.keywords if ast.unparse(it) == "unit='s'"]
-                        made[name] = "".join([_KINDS[method], *unit])
+                case ast.Call(func=ast.Attribute(attr=method)) if method in _KINDS:
+                    unit = [", s" for it in node.keywords if ast.unparse(it) == "unit='s'"]
+                    made[ast.literal_eval(node.args[0])] = "".join([_KINDS[method], *unit])
     assert made == {name: kind for name, (kind, _) in rows_of_metrics().items()}
 
 

@@ -16,7 +16,7 @@ from tests.projects import REPOSITORY
 
 @pytest.fixture(scope="module")
 def service(run_service: RunService) -> Service:
-    return run_service(DATABASE_POOL_SIZE="2", DATABASE_POOL_TIMEOUT="1")
+    return run_service(DATABASE_POOL_SIZE="2", DATABASE_POOL_TIMEOUT="3")
 
 
 def value(service: Service, series: str) -> float | None:
@@ -61,7 +61,7 @@ def test_nothing_is_told_on_the_port_of_the_api_nor_on_another_host(service: Ser
 def test_metrics_are_served_while_the_pool_is_used_up(service: Service) -> None:
     primary = 'db_client_connection_pool_name="primary"'
     with ThreadPoolExecutor(5) as threads:
-        calls = [threads.submit(service.http.get, "/sleep?seconds=4") for _ in range(5)]
+        calls = [threads.submit(service.http.get, "/sleep?seconds=5") for _ in range(5)]
         waiting = f"db_client_connection_pending_requests{{{primary}}}"
         wait_until(lambda: value(service, waiting) == 3, 10, service.metrics)
         used = f'db_client_connection_count{{{primary},db_client_connection_state="used"}}'
