@@ -76,7 +76,7 @@ async def telemetry(settings: ServerSettings) -> AsyncIterator[None]:
     if is_off or _has_own_sdk():
         yield
         return
-    # It takes a third of a second and 20 MB.
+    # It takes a third of a second.
     from app.core.telemetry_export import exporting
 
     with exporting(settings, traces=exports("TRACES"), metrics=exports("METRICS")):
