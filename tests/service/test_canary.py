@@ -105,7 +105,7 @@ def assert_silent(log: Path, secrets: list[str]) -> None:
     assert not [line for line in lines if any(secret in line for secret in secrets)]
 
 
-def test_no_secret_is_answered_logged_or_in_telemetry(
+def test_no_secret_is_answered_or_logged(
     tmp_path: Path, variables: dict[str, str], provider: RunningProvider, collector: Collector
 ) -> None:
     secret = provider.config.client_secret
