@@ -21,6 +21,7 @@ from app.core.request_log import RequestLog
 from app.core.routing import RouteIndex
 from app.core.settings import ServerSettings, load_settings
 from app.database.session import open_database
+from app.docs import router as docs
 from app.health import router as health
 from app.settings import Settings
 from app.utils.sso.resource_server.introspector import open_introspector
@@ -50,26 +51,23 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         SystemExit: A setting is missing or wrong; the message says which.
     """
     settings = settings or load_settings(Settings)
-    docs = settings.serves_docs
     app = FastAPI(
         title=TITLE,
         description=DESCRIPTION,
         version=VERSION,
         lifespan=lifespan,
-        docs_url="/docs" if docs else None,
-        redoc_url="/redoc" if docs else None,
-        openapi_url="/openapi.json" if docs else None,
-        swagger_ui_init_oauth={
-            "clientId": settings.docs_client_id or settings.client_id,
-            "scopes": settings.docs_scopes,
-            "usePkceWithAuthorizationCodeGrant": True,
-        },
+        # The page of app.docs takes the place of FastAPI's, whose viewer comes from another host.
+        docs_url=None,
+        redoc_url=None,
+        openapi_url="/openapi.json" if settings.serves_docs else None,
         # The redirect that adds or removes a slash would repeat the Host header of the request.
         redirect_slashes=False,
     )
     app.state.settings = settings
     app.state.server_settings = load_settings(ServerSettings)
     app.include_router(health)
+    if settings.serves_docs:
+        app.include_router(docs)
     app.include_router(resource_metadata)
     app.include_router(api_v1, prefix="/api/v1")
     add_exception_handlers(app)
