@@ -13,6 +13,7 @@ from app.main import create_app
 from app.settings import Settings
 from app.utils.sso.resource_server.introspector import open_introspector
 from tests.service.provider import Faults, RunningProvider
+from tests.service.sso.conftest import Network
 
 METADATA = "/.well-known/oauth-authorization-server"
 
@@ -74,13 +75,13 @@ async def test_metadata_of_oauth_are_enough(settings: Settings) -> None:
         "token_endpoint": "https://tokens.example.com/t",
     }
 
-    def answer(request: httpx2.Request) -> httpx2.Response:
+    async def answer(request: httpx2.Request) -> httpx2.Response:
         if request.url.path == METADATA:
-            return httpx2.Response(200, stream=httpx2.ByteStream(json.dumps(endpoints).encode()))
+            return httpx2.Response(200, json=endpoints)
         return httpx2.Response(404)
 
     app = create_app(settings)
-    transport = httpx2.MockTransport(answer)
+    transport = Network(answer)
     async with calling(app) as client, open_introspector(settings, transport=transport) as other:
         app.state.introspector = other
         page = await client.get("docs")

@@ -461,8 +461,8 @@ async def test_a_request_leaves_nothing_to_the_garbage_collector(
         async def send(message: Message) -> None:
             statuses.append(message.get("status"))
 
-        scope = {"type": "http", "http_version": "1.1", "method": method, "path": path}
-        scope |= {"query_string": b"", "headers": headers, "client": ("127.0.0.1", 1)}
+        scope: Scope = {"type": "http", "http_version": "1.1", "method": method, "path": path}
+        scope.update(query_string=b"", headers=headers, client=("127.0.0.1", 1))
         await asyncio.create_task(application(scope, receive, send))
         assert statuses[0] == status
 
