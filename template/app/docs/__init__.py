@@ -28,8 +28,7 @@ _LOGIN_SECONDS = 3
 
 # The names of a page's own files, and of the viewer's.
 _FILES = {name: _HERE / name for name in ("page.js", "page.css", "oauth2-redirect.js")} | {
-    name: _VIEWER / name
-    for name in ("swagger-ui-bundle.js", "swagger-ui.css", "favicon-32x32.png")
+    name: _VIEWER / name for name in ("swagger-ui-bundle.js", "swagger-ui.css", "favicon-32x32.png")
 }
 
 router = APIRouter(prefix="/docs", include_in_schema=False)
