@@ -43,7 +43,7 @@ def chromium(shared_folder: Path) -> Program:
 def browser(chromium: Program) -> Iterator[Browser]:
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(
-            executable_path=chromium.path, args=_OPTIONS, env=os.environ | chromium.env
+            executable_path=chromium.path, args=_OPTIONS, env={**os.environ, **chromium.env}
         )
         yield browser
         browser.close()
