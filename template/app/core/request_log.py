@@ -6,6 +6,7 @@ import secrets
 import time
 from contextvars import ContextVar
 
+from opentelemetry.trace import format_trace_id, get_current_span
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 logger = logging.getLogger("app.request")
@@ -20,7 +21,7 @@ _REQUEST_ID = re.compile(rb"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}")
 # W3C Trace Context, version 00.
 _TRACEPARENT = re.compile(rb"00-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
 # Platforms ask for these every second or so, and nobody reads that all is well.
-_PROBES = {"/health", "/livez", "/readyz"}
+PROBES = {"/health", "/livez", "/readyz"}
 
 
 class RequestLog:
@@ -72,6 +73,9 @@ def _ids(scope: Scope) -> dict[str, str]:
             found["request_id"] = value.decode()
         elif name == b"traceparent" and (match := _TRACEPARENT.fullmatch(value)):
             found["trace_id"] = match[1].decode()
+    # FastAPI's span of the request, if it records one.
+    if "fastapi.telemetry" in scope and (span := get_current_span().get_span_context()).is_valid:
+        found["trace_id"] = format_trace_id(span.trace_id)
     found["request_id"] = found["request_id"] or secrets.token_hex(8)
     return found
 
@@ -83,7 +87,7 @@ def _log(scope: Scope, status: int | None, began: float, *, is_complete: bool) -
     level = logging.INFO
     if not is_complete or status is None or status >= 500:
         level = logging.WARNING
-    elif route in _PROBES:
+    elif route in PROBES:
         level = logging.DEBUG
     if not logger.isEnabledFor(level):
         return

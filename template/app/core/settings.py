@@ -456,6 +456,8 @@ class ServerSettings(BaseSettings):
     """How long a client may take to read the next 64 KiB of a response."""
     server_drain_seconds: float | None = Field(default=None, ge=0, le=3600)
     """How long requests are served after SIGTERM; by default 15 in production, else 0."""
+    metrics_port: int | None = Field(default=None, ge=1, le=65535)
+    """The port, beside that of the API, where Prometheus reads metrics; by default none."""
 
     @property
     def drain_seconds(self) -> float:

@@ -1,0 +1,80 @@
+"""Traces and metrics by OpenTelemetry: where they go, and what FastAPI records of a request.
+
+The variables are OpenTelemetry's own, such as ``OTEL_EXPORTER_OTLP_ENDPOINT``, and METRICS_PORT for
+Prometheus. Without them nothing is recorded, and the SDK is not even imported.
+"""
+
+import os
+from collections.abc import AsyncIterator, MutableMapping
+from contextlib import asynccontextmanager
+from typing import Any
+
+from dotenv import dotenv_values
+from fastapi.telemetry import TelemetryConfig
+from opentelemetry.trace import ProxyTracerProvider, get_tracer_provider
+
+from app.core.request_log import PROBES
+from app.core.settings import ServerSettings
+
+
+def telemetry_config(settings: ServerSettings) -> TelemetryConfig:
+    """Return what FastAPI records; what is off costs a request nothing.
+
+    Its logs would have what users entered in them, and a span for each dependency costs more than
+    the dependency.
+    """
+    _export_dotenv(settings)
+    own = _has_own_sdk()
+    return {
+        "tracing": own or exports("TRACES"),
+        "metrics": own or exports("METRICS") or settings.metrics_port is not None,
+        "logs": False,
+        "operation_spans": False,
+        "auto_configure": False,
+        "exclude": _is_probe,
+    }
+
+
+def exports(signal: str) -> bool:
+    """Whether TRACES or METRICS are sent to a collector."""
+    if os.environ.get("OTEL_SDK_DISABLED", "").lower() == "true":
+        return False
+    exporter = os.environ.get(f"OTEL_{signal}_EXPORTER") or "otlp"
+    names = (f"OTEL_EXPORTER_OTLP_{signal}_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
+    return exporter == "otlp" and any(os.environ.get(name) for name in names)
+
+
+@asynccontextmanager
+async def telemetry(settings: ServerSettings) -> AsyncIterator[None]:
+    """Record and export, as long as the application runs, what the environment asks for.
+
+    Raises:
+        SystemExit: METRICS_PORT cannot be listened on.
+    """
+    is_off = not exports("TRACES") and not exports("METRICS") and settings.metrics_port is None
+    if is_off or _has_own_sdk():
+        yield
+        return
+    # It takes a third of a second and 20 MB.
+    from app.core.telemetry_export import exporting
+
+    with exporting(settings, traces=exports("TRACES"), metrics=exports("METRICS")):
+        yield
+
+
+def _has_own_sdk() -> bool:
+    """Whether the service has set up an SDK of its own, which is left as it is."""
+    return not isinstance(get_tracer_provider(), ProxyTracerProvider)
+
+
+def _export_dotenv(settings: ServerSettings) -> None:
+    # The SDK knows the environment only.
+    if file := settings.model_config.get("env_file"):
+        for name, value in dotenv_values(str(file)).items():
+            if name.startswith("OTEL_") and value:
+                os.environ.setdefault(name, value)
+
+
+def _is_probe(scope: MutableMapping[str, Any]) -> bool:
+    """Whether a platform asks how the service is: ``app.ready`` tells, and users wait for none."""
+    return scope["path"] in PROBES
