@@ -1,20 +1,16 @@
-"""Prometheus and promtool of Debian, and the files that a rendered project has for them."""
+"""The files that a rendered project has for Prometheus and Grafana, and promtool, which reads them."""
 
 import json
 import os
 import re
-import subprocess
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import httpx2
 import yaml
 
 from tests.debian import Program
-from tests.processes import free_ports, wait_until
 from tests.projects import run
 
 ALERTS = "deploy/monitoring/alerts.yaml"
@@ -24,7 +20,6 @@ DASHBOARD = "deploy/monitoring/dashboard.json"
 _METRIC = re.compile(r"\b([a-z_]+)\{")
 _DURATION = re.compile(r"\b(\d+)([smh])\b")
 _SECONDS = {"s": 1, "m": 60, "h": 3600}
-_START_SECONDS = 30
 
 
 @dataclass(frozen=True)
@@ -85,6 +80,6 @@ def shortened(text: str, factor: int) -> str:
 
 def promtool(program: Program, *arguments: str, cwd: Path) -> str:
     """Run promtool, which must be content, and return what it printed."""
-    done = run(program.path, *arguments, cwd=cwd, env=os.environ | program.env)
+    done = run(program.path.with_name("promtool"), *arguments, cwd=cwd, env=os.environ | program.env)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout

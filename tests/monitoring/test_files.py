@@ -1,9 +1,6 @@
-"""The alerts and the dashboard of a rendered project, tried with Prometheus' own promtool.
+"""The alerts and the dashboard of a rendered project, read by Prometheus' own promtool."""
 
-Where promtool cannot be installed these tests are skipped, unless REQUIRE_PROMETHEUS is set.
-"""
-
-import os
+import json
 import re
 from itertools import combinations
 from pathlib import Path
@@ -13,9 +10,9 @@ import pytest
 import yaml
 
 from tests.answers import DEFAULTS
-from tests.debian import NotInstallable, Program, find_program
+from tests.debian import Program
 from tests.monitoring.prometheus import ALERTS, alerts, panels, promtool, queries
-from tests.projects import REPOSITORY, Projects, locked
+from tests.projects import REPOSITORY, Projects
 
 _CASES = Path(__file__).with_name("alerts.test.yaml")
 _RUNBOOK = REPOSITORY / "docs/runbook.md"
@@ -26,17 +23,6 @@ def rendered(projects: Projects) -> Path:
     return projects.rendered(DEFAULTS)
 
 
-@pytest.fixture(scope="module")
-def program(shared_folder: Path) -> Program:
-    with locked(shared_folder / "prometheus.lock"):
-        try:
-            return find_program("usr/bin/promtool", "prometheus", shared_folder / "prometheus")
-        except NotInstallable as reason:
-            if os.environ.get("REQUIRE_PROMETHEUS"):
-                raise
-            pytest.skip(f"promtool: {reason}")
-
-
 def cases() -> list[dict[str, Any]]:
     """Return what is asked about each alert, in all cases."""
     document = yaml.safe_load(_CASES.read_text("utf-8"))
@@ -44,11 +30,11 @@ def cases() -> list[dict[str, Any]]:
 
 
 class TestAlerts:
-    def test_prometheus_accepts_them(self, program: Program, rendered: Path) -> None:
-        promtool(program, "check", "rules", ALERTS, cwd=rendered)
+    def test_prometheus_accepts_them(self, prometheus_package: Program, rendered: Path) -> None:
+        promtool(prometheus_package, "check", "rules", ALERTS, cwd=rendered)
 
     def test_they_fire_when_they_should_and_not_otherwise(
-        self, program: Program, rendered: Path, tmp_path: Path
+        self, prometheus_package: Program, rendered: Path, tmp_path: Path
     ) -> None:
         document = yaml.safe_load((rendered / ALERTS).read_text("utf-8"))
         for rule in document["groups"][0]["rules"]:
@@ -56,7 +42,7 @@ class TestAlerts:
             rule["annotations"] = {"summary": rule["annotations"]["summary"]}
         (tmp_path / "alerts.yaml").write_text(yaml.safe_dump(document), "utf-8")
         (tmp_path / _CASES.name).write_text(_CASES.read_text("utf-8"), "utf-8")
-        promtool(program, "test", "rules", _CASES.name, cwd=tmp_path)
+        promtool(prometheus_package, "test", "rules", _CASES.name, cwd=tmp_path)
 
     def test_each_is_tried_when_it_should_fire_and_when_it_should_not(self, rendered: Path) -> None:
         fire = {it["alertname"] for it in cases() if it.get("exp_alerts")}
@@ -88,7 +74,7 @@ class TestAlerts:
 
 class TestDashboard:
     def test_prometheus_can_read_each_query(
-        self, program: Program, rendered: Path, tmp_path: Path
+        self, prometheus_package: Program, rendered: Path, tmp_path: Path
     ) -> None:
         rules = [
             {"record": f"panel:query{number}", "expr": query}
@@ -96,7 +82,7 @@ class TestDashboard:
         ]
         document = {"groups": [{"name": "dashboard", "rules": rules}]}
         (tmp_path / "rules.yaml").write_text(yaml.safe_dump(document), "utf-8")
-        promtool(program, "check", "rules", "rules.yaml", cwd=tmp_path)
+        promtool(prometheus_package, "check", "rules", "rules.yaml", cwd=tmp_path)
 
     def test_each_query_is_about_the_service_that_was_chosen(self, rendered: Path) -> None:
         for panel in panels(rendered):
@@ -122,9 +108,7 @@ class TestDashboard:
             assert are_beside or are_above, (one, other)
 
     def test_it_is_one_of_its_own_for_each_service(self, projects: Projects) -> None:
-        import json
-
-        name = 'The "Orders" \\ RUNBOOK'
+        name = 'The "Orders" \\ of $HOME'
         answers = {"project_slug": "another-service", "project_name": name}
         document = json.loads(
             (projects.rendered(answers) / "deploy/monitoring/dashboard.json").read_text("utf-8")
