@@ -1,4 +1,4 @@
-"""The files that a rendered project has for Prometheus and Grafana, and promtool, which reads them."""
+"""The files of a rendered project for Prometheus and Grafana, and promtool, which reads them."""
 
 import json
 import os
@@ -80,6 +80,8 @@ def shortened(text: str, factor: int) -> str:
 
 def promtool(program: Program, *arguments: str, cwd: Path) -> str:
     """Run promtool, which must be content, and return what it printed."""
-    done = run(program.path.with_name("promtool"), *arguments, cwd=cwd, env=os.environ | program.env)
+    done = run(
+        program.path.with_name("promtool"), *arguments, cwd=cwd, env=os.environ | program.env
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout

@@ -3,16 +3,16 @@
 All durations in the rules are a sixtieth of what they are in the file: minutes are seconds.
 """
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from pathlib import Path
 from threading import Event, Thread
 
 import httpx2
 import pytest
 
-from tests.database.servers import Postgres
+from tests.database.servers import Machine, Postgres
 from tests.debian import Program
 from tests.monitoring.conftest import (
     Prometheus,
@@ -22,6 +22,7 @@ from tests.monitoring.conftest import (
     running_prometheus,
 )
 from tests.monitoring.prometheus import ALERTS, alerts, metrics, queries, shortened
+from tests.monitoring.test_runbook import RUNBOOK
 from tests.processes import wait_until
 from tests.projects import Projects
 
@@ -150,6 +151,11 @@ def test_each_metric_of_the_alerts_exists(monitored: Monitored, projects: Projec
     for alert in alerts(projects.rendered({})):
         for name in metrics(alert.expression) - foreign:
             assert monitored.prometheus.query(name), (alert.name, name)
+
+
+def test_the_statements_of_the_runbook_run(machine: Machine, database: Postgres) -> None:
+    for statement in re.findall(r"(?s)```sql\n(.*?)```", RUNBOOK):
+        machine.run("psql", "-v", "ON_ERROR_STOP=1", "-c", statement, database.url)
 
 
 @pytest.mark.long

@@ -59,7 +59,9 @@ class TestAlerts:
             assert f"\n### {alert.name}\n" in runbook, alert.name
 
     def test_the_runbook_has_no_other_alerts(self, rendered: Path) -> None:
-        section = _RUNBOOK.read_text("utf-8").partition("\n## The alerts\n")[2].partition("\n## ")[0]
+        section = (
+            _RUNBOOK.read_text("utf-8").partition("\n## The alerts\n")[2].partition("\n## ")[0]
+        )
         names = re.findall(r"(?m)^### (\w+)$", section)
         assert names == [it.name for it in alerts(rendered)]
 
