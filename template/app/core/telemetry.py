@@ -4,6 +4,7 @@ The variables are OpenTelemetry's own, such as ``OTEL_EXPORTER_OTLP_ENDPOINT``, 
 Prometheus. Without them nothing is recorded, and the SDK is not even imported.
 """
 
+import logging
 import os
 from collections.abc import AsyncIterator, MutableMapping
 from contextlib import asynccontextmanager
@@ -15,6 +16,8 @@ from opentelemetry.trace import ProxyTracerProvider, get_tracer_provider
 
 from app.core.request_log import PROBES
 from app.core.settings import ServerSettings
+
+logger = logging.getLogger(__name__)
 
 
 def telemetry_config(settings: ServerSettings) -> TelemetryConfig:
@@ -39,9 +42,19 @@ def exports(signal: str) -> bool:
     """Whether TRACES or METRICS are sent to a collector."""
     if os.environ.get("OTEL_SDK_DISABLED", "").lower() == "true":
         return False
-    exporter = os.environ.get(f"OTEL_{signal}_EXPORTER") or "otlp"
-    names = (f"OTEL_EXPORTER_OTLP_{signal}_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
-    return exporter == "otlp" and any(os.environ.get(name) for name in names)
+    is_wanted = (os.environ.get(f"OTEL_{signal}_EXPORTER") or "otlp") == "otlp"
+    return is_wanted and bool(_otlp(signal, "ENDPOINT")) and not _other_protocol(signal)
+
+
+def _otlp(signal: str, name: str) -> str | None:
+    """Return a variable of the exporter: that of the signal, else that of all."""
+    own = os.environ.get(f"OTEL_EXPORTER_OTLP_{signal}_{name}")
+    return own or os.environ.get(f"OTEL_EXPORTER_OTLP_{name}")
+
+
+def _other_protocol(signal: str) -> str | None:
+    protocol = _otlp(signal, "PROTOCOL")
+    return None if protocol == "http/protobuf" else protocol
 
 
 @asynccontextmanager
@@ -51,6 +64,10 @@ async def telemetry(settings: ServerSettings) -> AsyncIterator[None]:
     Raises:
         SystemExit: METRICS_PORT cannot be listened on.
     """
+    for signal in ("TRACES", "METRICS"):
+        if _otlp(signal, "ENDPOINT") and (protocol := _other_protocol(signal)):
+            text = "%s are not exported: OTEL_EXPORTER_OTLP_PROTOCOL is %s, not http/protobuf"
+            logger.warning(text, signal.capitalize(), protocol)
     is_off = not exports("TRACES") and not exports("METRICS") and settings.metrics_port is None
     if is_off or _has_own_sdk():
         yield
