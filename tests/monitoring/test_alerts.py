@@ -153,6 +153,29 @@ def test_each_metric_of_the_alerts_exists(monitored: Monitored, projects: Projec
             assert monitored.prometheus.query(name), (alert.name, name)
 
 
+@pytest.mark.parametrize(
+    ("problem", "line"),
+    [
+        ("sso-unavailable", "The identity provider does not answer as it should: "),
+        ("sso-unavailable", "The identity provider has recovered"),
+        ("database-unavailable", "Cannot connect to the database: "),
+        ("database-unavailable", "The database can be reached again"),
+        ("database-unavailable", "Database error answered with 503: TimeoutError"),
+        ("database-unavailable", "Database error answered with 503: DBAPIError 53300"),
+    ],
+)
+def test_the_log_has_what_the_runbook_looks_for(
+    monitored: Monitored, problem: str, line: str
+) -> None:
+    """The line of each request names the problem, and another one the cause."""
+    lines = monitored.service.lines()
+    failed = [it for it in lines if it["logger"] == "app.request" and it["status"] == 503]
+    assert failed
+    assert all("problem" in it for it in failed)
+    assert problem in {it["problem"] for it in failed}
+    assert any(str(it["message"]).startswith(line) for it in lines)
+
+
 def test_the_statements_of_the_runbook_run(machine: Machine, database: Postgres) -> None:
     for statement in re.findall(r"(?s)```sql\n(.*?)```", RUNBOOK):
         machine.run("psql", "-v", "ON_ERROR_STOP=1", "-c", statement, database.url)

@@ -79,9 +79,7 @@ class Problem(Exception):
         """Return the response. No cache may store it, because it may be about the caller."""
         if self.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
             cause = self._cause()
-            _SERVER_ERRORS.add(
-                1, {"http.response.status_code": self.status, "error.type": cause}
-            )
+            _SERVER_ERRORS.add(1, {"http.response.status_code": self.status, "error.type": cause})
             # The line of the request names it too, long after the one about an outage.
             if (request := REQUEST.get(None)) is not None:
                 request["problem"] = cause
