@@ -109,7 +109,12 @@ def test_no_secret_is_answered_logged_or_in_telemetry(
     tmp_path: Path, variables: dict[str, str], provider: RunningProvider, collector: Collector
 ) -> None:
     secret = provider.config.client_secret
-    variables |= {"OTEL_EXPORTER_OTLP_ENDPOINT": collector.endpoint, "CLIENT_SECRET": secret}
+    variables |= {
+        "CLIENT_SECRET": secret,
+        "OTEL_EXPORTER_OTLP_ENDPOINT": collector.endpoint,
+        # It should be key=value.
+        "OTEL_EXPORTER_OTLP_HEADERS": f"key: {CANARY}",
+    }
     with serving(tmp_path, **variables) as (client, log):
         for faults in (Faults(), Faults(status=500), Faults(body="html"), Faults(status=401)):
             provider.faults = faults

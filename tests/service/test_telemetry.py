@@ -242,7 +242,7 @@ def test_a_collector_that_does_not_answer_holds_nothing(
         ({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://c", "OTEL_TRACES_EXPORTER": "none"}, False, True),
         ({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://c", "OTEL_SDK_DISABLED": "true"}, False, False),
         (
-            {"OTEL_EXPORTER_OTLP_ENDPOINT": "c:1", "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"},
+            {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://c", "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"},
             False,
             False,
         ),
@@ -259,15 +259,17 @@ def test_what_is_recorded_is_what_the_environment_asks_for(
     assert not any((config["logs"], config["operation_spans"], config["auto_configure"]))
 
 
-async def test_a_protocol_that_is_not_spoken_is_named(
+async def test_variables_that_cannot_be_followed_are_named(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setenv("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "c:1")
-    monkeypatch.setenv("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc")
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "user:secret@c:1")
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_METRICS_ENDPOINT", "http://c:1")
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_METRICS_PROTOCOL", "grpc")
     async with telemetry(ServerSettings()):
         pass
     assert caplog.messages == [
-        "Traces are not exported: OTEL_EXPORTER_OTLP_PROTOCOL is grpc, not http/protobuf"
+        "Traces are not exported: OTEL_EXPORTER_OTLP_ENDPOINT is no http:// or https:// URL",
+        "Metrics are not exported: OTEL_EXPORTER_OTLP_PROTOCOL is grpc, not http/protobuf",
     ]
 
 

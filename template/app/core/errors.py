@@ -413,8 +413,8 @@ async def _answer_database_error(_request: Request, error: Exception) -> Respons
     # The schema of the body should have rejected what is a 422 only here.
     if isinstance(problem, Unprocessable) or problem.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         # A message of its own, so that a flood of one kind hides no other.
-        message = f"Database error answered with {problem.status}: {_summary(error)}"
-        logger.warning(message)
+        line = f"Database error answered with {problem.status}: {_summary(error)}"
+        logger.warning(line)
     return problem.response()
 
 

@@ -9,6 +9,8 @@ from contextvars import ContextVar
 from opentelemetry.trace import format_trace_id, get_current_span
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from app.core.routing import route_path
+
 logger = logging.getLogger("app.request")
 
 # Where ``introspect_token`` names the caller for the log, in the ASGI scope.
@@ -81,9 +83,7 @@ def _ids(scope: Scope) -> dict[str, str]:
 
 
 def _log(scope: Scope, status: int | None, began: float, *, is_complete: bool) -> None:
-    # A plain route of Starlette, such as that of /docs, is known by its function only.
-    function = getattr(scope.get("endpoint"), "__name__", None)
-    route: str | None = getattr(scope.get("route"), "path", function)
+    route = route_path(scope)
     level = logging.INFO
     if not is_complete or status is None or status >= 500:
         level = logging.WARNING
@@ -94,7 +94,7 @@ def _log(scope: Scope, status: int | None, began: float, *, is_complete: bool) -
     milliseconds = round((time.perf_counter() - began) * 1000, 1)
     # The caller left, or the connection broke.
     ending = "" if is_complete else " incomplete"
-    message = f"{scope['method']} {route or '(no route)'} {status or 'unanswered'}{ending}"
+    message = f"{scope['method']} {route} {status or 'unanswered'}{ending}"
     # By hand, because logger.log() looks for the line of code that called it.
     record = logging.LogRecord(
         logger.name, level, __file__, 0, f"{message} {milliseconds} ms", None, None

@@ -40,6 +40,7 @@ def exporting(settings: ServerSettings, *, traces: bool, metrics: bool) -> Itera
     """
     for name in ("metric_exporter", "trace_exporter"):
         logging.getLogger(f"{_EXPORTERS}.{name}").addFilter(_OnceAMinute())
+    logging.getLogger("opentelemetry.util.re").addFilter(_without_value)
     resource = _resource()
     providers: list[TracerProvider | MeterProvider] = []
     with ExitStack() as stack:
@@ -113,6 +114,12 @@ class _WithoutCallersData(SpanProcessor):
         for name in ("url.path", "url.query"):
             if name in (span.attributes or ()):
                 span.set_attribute(name, "REDACTED")
+
+
+def _without_value(record: logging.LogRecord) -> bool:
+    """Hide a part of OTEL_EXPORTER_OTLP_HEADERS that cannot be read: it may be a secret."""
+    record.args = ("***",)
+    return True
 
 
 class _OnceAMinute(logging.Filter):
