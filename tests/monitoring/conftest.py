@@ -242,7 +242,7 @@ def running_prometheus(
                 "global": {"scrape_interval": "250ms", "evaluation_interval": "250ms"},
                 "rule_files": [str(rules)] if rules else [],
                 "scrape_configs": [
-                    {"job_name": "service", "static_configs": [{"targets": targets}]}
+                    {"job_name": "my-service", "static_configs": [{"targets": targets}]}
                 ],
             }
         )

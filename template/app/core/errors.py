@@ -24,6 +24,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import HTTPConnection
 
 from app.core.project import DOCUMENTATION
+from app.core.request_log import REQUEST
 from app.core.routing import routes_for
 
 logger = logging.getLogger(__name__)
@@ -77,9 +78,11 @@ class Problem(Exception):
     def response(self) -> Response:
         """Return the response. No cache may store it, because it may be about the caller."""
         if self.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-            _SERVER_ERRORS.add(
-                1, {"http.response.status_code": self.status, "error.type": self._cause()}
-            )
+            cause = self._cause()
+            _SERVER_ERRORS.add(1, {"http.response.status_code": self.status, "error.type": cause})
+            # The line of the request names it too, long after the one about an outage.
+            if (request := REQUEST.get(None)) is not None:
+                request["problem"] = cause
         headers = {"Cache-Control": "no-store"} | self.headers
         if self.status < 200 or self.status in {204, 205, 304}:
             return Response(status_code=self.status, headers=headers)

@@ -212,3 +212,14 @@ async def test_the_address_of_a_client_cannot_forge_a_line(
     assert "\n" not in line
     assert json.loads(line)["client"] == address
     assert address not in LineFormatter().format(only(lines))
+
+
+async def test_the_line_of_a_failure_names_its_problem(
+    caller: httpx2.AsyncClient, lines: pytest.LogCaptureFixture
+) -> None:
+    """The line about an outage may have been written long before."""
+    lines.handler.setFormatter(JsonFormatter())
+    await caller.get("/fails")
+    await caller.get("/refuses")
+    found = [json.loads(it) for it in lines.text.splitlines() if '"app.request"' in it]
+    assert [it.get("problem") for it in found] == ["bug", None]
