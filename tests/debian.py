@@ -84,8 +84,10 @@ def extract(folder: Path, *packages: str) -> None:
         (scratch / "root").rename(folder / "root")
 
 
-def bootstrap(folder: Path, suite: str, *packages: str) -> Path:
+def bootstrap(folder: Path, suite: str, *packages: str, configured: bool = True) -> Path:
     """Return a root file system below ``folder``, with packages of another suite of Debian.
+
+    Those that are not ``configured`` are only extracted, which takes a third of the time.
 
     Raises:
         NotInstallable: This is not root, or the suite cannot be installed from here.
@@ -104,6 +106,7 @@ def bootstrap(folder: Path, suite: str, *packages: str) -> Path:
     done = run(
         debootstrap.path,
         "--variant=minbase",
+        *([] if configured else ["--download-only"]),
         f"--include={','.join(packages)}",
         suite,
         root,
@@ -113,4 +116,9 @@ def bootstrap(folder: Path, suite: str, *packages: str) -> Path:
     if done.returncode:
         last = (output(done).strip().splitlines() or [""])[-1]
         raise NotInstallable(f"Debian's {suite} cannot be installed from here ({last[:200]}).")
+    if not configured:
+        archives = root / "var/cache/apt/archives"
+        for file in sorted(archives.glob("*.deb")):
+            succeed("dpkg-deb", "--extract", file, root, cwd=folder)
+        shutil.rmtree(archives)
     return root
