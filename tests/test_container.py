@@ -226,7 +226,9 @@ def image(
     environment = os.environ | program.env | {"BUILDAH_ISOLATION": "chroot"}
 
     def buildah(command: str, *words: str | Path) -> str:
-        signed: list[str | Path] = ["--signature-policy", policy] if command in {"bud", "commit", "from"} else []
+        signed: list[str | Path] = (
+            ["--signature-policy", policy] if command in {"bud", "commit", "from"} else []
+        )
         return succeed(
             program.path, *options, command, *signed, *words, cwd=folder, env=environment
         ).strip()
