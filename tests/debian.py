@@ -44,6 +44,22 @@ def library_path(root: Path) -> dict[str, str]:
     return {"LD_LIBRARY_PATH": ":".join(libraries)}
 
 
+def with_libraries(program: Program, folder: Path) -> list[str | Path]:
+    """Return the words before the program's arguments, for one that starts itself without its env.
+
+    In a mount namespace of its own, the machine's list of libraries has the program's too. That
+    needs root, and is not needed for a program of the machine's own.
+    """
+    if not program.env:
+        return [program.path]
+    conf, cache = folder / "ld.so.conf", folder / "ld.so.cache"
+    folders = program.env["LD_LIBRARY_PATH"].split(":")
+    conf.write_text("\n".join([*folders, "include /etc/ld.so.conf", ""]))
+    succeed("/sbin/ldconfig", "-X", "-f", conf, "-C", cache, cwd=folder)
+    script = 'mount --bind "$0" /etc/ld.so.cache; exec "$@"'
+    return ["unshare", "--mount", "sh", "-euc", script, cache, program.path]
+
+
 def extract(folder: Path, *packages: str) -> None:
     """Download packages, and those that they need and this machine lacks, into ``folder/root``.
 

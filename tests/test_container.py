@@ -24,7 +24,7 @@ import httpx2
 import pytest
 
 from tests.answers import EVERYTHING
-from tests.debian import NotInstallable, bootstrap, find_program
+from tests.debian import NotInstallable, bootstrap, find_program, with_libraries
 from tests.processes import free_ports, wait_until
 from tests.projects import TEMPLATE, Project, Projects, run, succeed, uv
 
@@ -223,14 +223,15 @@ def image(
     registries.write_text('unqualified-search-registries = ["docker.io"]\n')
     options = [f"--root={folder / 'store'}", f"--runroot={folder / 'run'}", "--storage-driver=vfs"]
     options += [f"--registries-conf={registries}"]
-    environment = os.environ | program.env | {"BUILDAH_ISOLATION": "chroot"}
+    environment = os.environ | {"BUILDAH_ISOLATION": "chroot"}
+    start = with_libraries(program, folder)
 
     def buildah(command: str, *words: str | Path) -> str:
         signed: list[str | Path] = (
             ["--signature-policy", policy] if command in {"bud", "commit", "from"} else []
         )
         return succeed(
-            program.path, *options, command, *signed, *words, cwd=folder, env=environment
+            *start, *options, command, *signed, *words, cwd=folder, env=environment
         ).strip()
 
     variables = {"PIP_CERT": f"/{_CERTIFICATES}", "SSL_CERT_FILE": f"/{_CERTIFICATES}"}
