@@ -134,7 +134,7 @@ CREATE = "by hand: create"
 UPDATE = "by hand: update"
 ME = "`/me`"
 
-# What a caller gets, beside the same by hand. Telemetry belongs here once there is some.
+# What a caller gets, beside the same by hand.
 CASES = [
     Case("raw ASGI", _plain("raw"), _get("/livez"), ONE, is_short=True),
     Case(ONE, BY_HAND, _get("/me"), ONE, is_short=True),
@@ -202,11 +202,24 @@ def _pool(size: int) -> App:
     return service(DATABASE_POOL_SIZE=str(size), DATABASE_POOL_TIMEOUT="30")
 
 
+def _telemetry(**settings: str) -> App:
+    """Return the service that exports to the provider, which takes all that it is sent."""
+    return service(OTEL_EXPORTER_OTLP_ENDPOINT="the provider", **settings)
+
+
+_ONE_PERCENT = {
+    "OTEL_TRACES_SAMPLER": "parentbased_traceidratio",
+    "OTEL_TRACES_SAMPLER_ARG": "0.01",
+}
+
 # What a team can turn. What is compared with is the line whose ratio is 1.
 SETTINGS = [
     Case(ME, SERVICE, _get(_ME), ME),
     Case("`LOG_LEVEL=info`, a line per request", service(LOG_LEVEL="info"), _get(_ME), ME),
     Case("as JSON", service(LOG_LEVEL="info", LOG_FORMAT="json"), _get(_ME), ME),
+    Case("telemetry: metrics", _telemetry(OTEL_TRACES_EXPORTER="none"), _get(_ME), ME),
+    Case("telemetry: metrics, and 1 % of the traces", _telemetry(**_ONE_PERCENT), _get(_ME), ME),
+    Case("telemetry: metrics and traces", _telemetry(), _get(_ME), ME),
     Case("`SSO_MODE=jwt`, new tokens", service(SSO_MODE="jwt"), new_jwts, ME),
     Case("`SSO_MODE=introspect`, new tokens", SERVICE, new_tokens, ME),
     Case("`DATABASE_PGBOUNCER=true`", service(DATABASE_PGBOUNCER="true"), _get(_ME), ME),

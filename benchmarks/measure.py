@@ -76,6 +76,8 @@ class Bench:
         own = dict(app.settings)
         if "DATABASE_REPLICA_URL" in own:
             own["DATABASE_REPLICA_URL"] = self.settings["DATABASE_URL"]
+        if "OTEL_EXPORTER_OTLP_ENDPOINT" in own:
+            own["OTEL_EXPORTER_OTLP_ENDPOINT"] = self.issuer
         return self.settings | own
 
 

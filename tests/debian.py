@@ -40,7 +40,9 @@ def find_program(path: str, package: str, folder: Path) -> Program:
 
 def library_path(root: Path) -> dict[str, str]:
     """Return the variable with which programs below ``root`` find its libraries."""
-    libraries = sorted({str(library.parent) for library in root.glob("usr/lib/*/*.so.*")})
+    patterns = ("usr/lib/*/*.so.*", "usr/lib/*/*/lib*.so")
+    found = (library for pattern in patterns for library in root.glob(pattern))
+    libraries = sorted({str(library.parent) for library in found})
     return {"LD_LIBRARY_PATH": ":".join(libraries)}
 
 

@@ -249,6 +249,9 @@ def test_the_readme_says_how_to_copy_and_how_to_update() -> None:
 
 _KINDS = {
     "create_histogram": "histogram",
+    "create_observable_counter": "counter",
+    "create_observable_gauge": "gauge",
+    "create_observable_up_down_counter": "up-down counter",
     "create_counter": "counter",
     "create_up_down_counter": "up-down counter",
     "create_gauge": "gauge",
@@ -258,19 +261,24 @@ _KINDS = {
 def rows_of_metrics() -> dict[str, tuple[str, str]]:
     """Return the kind and the description of each metric in the table for operators."""
     rows = re.findall(
-        r"^\| `(sso\.[\w.]+)` \| (.+?) \| (.+) \|$", text("docs/sso.md"), re.MULTILINE
+        r"^\| `([\w.]+)` \| (.+?) \| `\w+` \| (.+) \|$", text("docs/telemetry.md"), re.MULTILINE
     )
     return {name: (kind, meaning) for name, kind, meaning in rows}
 
 
 def test_the_metrics_that_an_operator_reads_of_are_made() -> None:
     """Dashboards and alerts are built on their names, kinds and units."""
-    made = {}
-    for node in ast.walk(ast.parse((_SSO / "resource_server" / "metrics.py").read_text("utf-8"))):
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
-            unit = [", s" for keyword in node.keywords if ast.unparse(keyword) == "unit='s'"]
-            kind = "".join([_KINDS[node.func.attr], *unit])
-            made[ast.literal_eval(node.args[0])] = kind
+    # FastAPI's.
+    made = {
+        "http.server.request.duration": "histogram, s",
+        "http.server.active_requests": "up-down counter",
+    }
+    for path in (TEMPLATE / "app").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            match node:
+                case ast.Call(func=ast.Attribute(attr=method)) if method in _KINDS:
+                    unit = [", s" for it in node.keywords if ast.unparse(it) == "unit='s'"]
+                    made[ast.literal_eval(node.args[0])] = "".join([_KINDS[method], *unit])
     assert made == {name: kind for name, (kind, _) in rows_of_metrics().items()}
 
 

@@ -35,7 +35,6 @@ VERSIONS = ("1.34", "1.37")
 COMPONENTS = ("prometheus", "scale-by-requests")
 # What the service takes from the environment beside its settings.
 UVICORN = {"FORWARDED_ALLOW_IPS", "WEB_CONCURRENCY"}
-TELEMETRY = {"METRICS_PORT"}
 # PostgreSQL's default, without what is reserved for superusers.
 CONNECTIONS = 100 - 3
 PAGE = REPOSITORY / "docs" / "kubernetes.md"
@@ -263,7 +262,7 @@ def test_what_is_set_are_settings_and_the_answers_arrive_exactly(
     project: Project, folder: Path, manifests: list[Manifest], service: dict[str, Any]
 ) -> None:
     settings = one(manifests, "ConfigMap")["data"]
-    assert settings.keys() <= {*service["names"]} | UVICORN | TELEMETRY
+    assert settings.keys() <= {*service["names"]} | UVICORN
     answers = yaml.safe_load((project.folder / ".copier-answers.yml").read_text("utf-8"))
     given = one(build(folder / "base"), "ConfigMap")["data"]
     assert given == {

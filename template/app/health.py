@@ -3,11 +3,14 @@
 import asyncio
 import logging
 import time
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Literal
 
 import anyio
-from fastapi import APIRouter, Request, Response, status
+from fastapi import APIRouter, FastAPI, Request, Response, status
+from opentelemetry.metrics import CallbackOptions, Observation, get_meter
 from pydantic import BaseModel
 from sqlalchemy import event
 from sqlalchemy.pool import QueuePool
@@ -22,6 +25,8 @@ from app.utils.sso.resource_server.introspector import Introspector, ProviderHea
 _KNOWN_SECONDS = 1
 # Longer than a statement may take: requests that wait for a dead database have failed by then.
 _BUSY_SECONDS = 10
+# More than a check of the database takes.
+_PATIENT_SECONDS = 3
 _VERSIONS = Path(__file__).parents[1] / "migrations" / "versions"
 
 logger = RateLimitedLog(logging.getLogger(__name__), time)
@@ -137,7 +142,7 @@ async def read_health(request: Request, response: Response) -> Health:
     all, every replica is affected alike, and taking them out of service would not help.
     """
     try:
-        await _database_health(request).check()
+        await _database_health(request.app).check()
     except Exception as error:  # Whatever the error is, requests cannot be served.
         logger.warning("Health: the database does not answer (%s)", type(error).__name__)
         response.status_code = status.HTTP_503_SERVICE_UNAVAILABLE
@@ -154,8 +159,8 @@ async def read_health(request: Request, response: Response) -> Health:
     return Health(status="unavailable", database="ok", identity_provider=provider)
 
 
-def _database_health(request: Request) -> DatabaseHealth:
-    state = request.app.state
+def _database_health(app: FastAPI) -> DatabaseHealth:
+    state = app.state
     known: DatabaseHealth | None = getattr(state, "database_health", None)
     if known is None or known.database is not state.database:
         known = state.database_health = DatabaseHealth(state.database)
@@ -175,10 +180,16 @@ async def read_readiness(request: Request, response: Response) -> Readiness:
     It should not while it stops, while the database cannot be reached, or before the migrations of
     this release. All replicas share the identity provider, so that it does not count.
     """
-    response.status_code = status.HTTP_503_SERVICE_UNAVAILABLE
+    readiness = await _readiness(request.app)
+    if readiness.status != "ok":
+        response.status_code = status.HTTP_503_SERVICE_UNAVAILABLE
+    return readiness
+
+
+async def _readiness(app: FastAPI) -> Readiness:
     if drain.has_begun:
         return Readiness(status="draining")
-    known = _database_health(request)
+    known = _database_health(app)
     try:
         await known.check()
     except Exception as error:  # Whatever the error is, requests cannot be served.
@@ -187,8 +198,38 @@ async def read_readiness(request: Request, response: Response) -> Readiness:
     migrations = await known.migrations()
     if migrations == "missing":
         return Readiness(status="unavailable", database="ok", migrations=migrations)
-    response.status_code = status.HTTP_200_OK
     return Readiness(status="ok", database="ok", migrations=migrations)
+
+
+_reported: list[tuple[FastAPI, asyncio.AbstractEventLoop]] = []
+
+
+@asynccontextmanager
+async def reporting_readiness(app: FastAPI) -> AsyncIterator[None]:
+    """Report what ``/readyz`` says as a metric too, whether or not anybody asks it."""
+    _reported[:] = [(app, asyncio.get_running_loop())]
+    try:
+        yield
+    finally:
+        _reported.clear()
+
+
+def _observe_readiness(_: CallbackOptions) -> Iterable[Observation]:
+    """Ask as those who send requests do: the thread that exports must not touch the database."""
+    for app, loop in [*_reported]:
+        answer = asyncio.run_coroutine_threadsafe(_readiness(app), loop)
+        try:
+            yield Observation(int(answer.result(_PATIENT_SECONDS).status == "ok"))
+        except TimeoutError:
+            answer.cancel()
+            yield Observation(0)
+
+
+get_meter("app.health").create_observable_gauge(
+    "app.ready",
+    [_observe_readiness],
+    description="1 if this process should be sent requests, which /readyz says too, else 0",
+)
 
 
 @router.head("/livez", include_in_schema=False)

@@ -20,7 +20,10 @@ from app.core.project import DESCRIPTION, TITLE, VERSION
 from app.core.request_log import RequestLog
 from app.core.routing import RouteIndex
 from app.core.settings import ServerSettings, load_settings
+from app.core.telemetry import telemetry, telemetry_config
 from app.database.session import open_database
+from app.docs import router as docs
+from app.health import reporting_readiness
 from app.health import router as health
 from app.settings import Settings
 from app.utils.sso.resource_server.introspector import open_introspector
@@ -35,8 +38,10 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     log_if_nobody_does(app.state.server_settings)
     log_start(app.state.server_settings, settings)
     async with (
+        telemetry(app.state.server_settings),
         open_database(settings) as app.state.database,
         open_introspector(settings) as app.state.introspector,
+        reporting_readiness(app),
         hooks.lifespan(app),
         draining(app.state.server_settings.drain_seconds),
     ):
@@ -50,26 +55,25 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         SystemExit: A setting is missing or wrong; the message says which.
     """
     settings = settings or load_settings(Settings)
-    docs = settings.serves_docs
+    server_settings = load_settings(ServerSettings)
     app = FastAPI(
         title=TITLE,
         description=DESCRIPTION,
         version=VERSION,
         lifespan=lifespan,
-        docs_url="/docs" if docs else None,
-        redoc_url="/redoc" if docs else None,
-        openapi_url="/openapi.json" if docs else None,
-        swagger_ui_init_oauth={
-            "clientId": settings.docs_client_id or settings.client_id,
-            "scopes": settings.docs_scopes,
-            "usePkceWithAuthorizationCodeGrant": True,
-        },
+        # The page of app.docs takes the place of FastAPI's, whose viewer comes from another host.
+        docs_url=None,
+        redoc_url=None,
+        openapi_url="/openapi.json" if settings.serves_docs else None,
         # The redirect that adds or removes a slash would repeat the Host header of the request.
         redirect_slashes=False,
+        telemetry=telemetry_config(server_settings),
     )
     app.state.settings = settings
-    app.state.server_settings = load_settings(ServerSettings)
+    app.state.server_settings = server_settings
     app.include_router(health)
+    if settings.serves_docs:
+        app.include_router(docs)
     app.include_router(resource_metadata)
     app.include_router(api_v1, prefix="/api/v1")
     add_exception_handlers(app)

@@ -53,6 +53,20 @@ def _check_order(graceful: float | None) -> None:
         )
 
 
+def _check_metrics(settings: ServerSettings, workers: int) -> None:
+    """Refuse one port for several workers, of which each answer would be about another.
+
+    Raises:
+        SystemExit: There are several.
+    """
+    if settings.metrics_port is not None and workers > 1:
+        raise SystemExit(
+            "The service cannot start: METRICS_PORT is for one worker. Run more replicas of one "
+            "worker each, or set OTEL_EXPORTER_OTLP_ENDPOINT instead: a collector tells workers "
+            "apart."
+        )
+
+
 class Supervisor(Multiprocess):
     """Stops listening when its workers do, and ends them at a second signal.
 
@@ -103,6 +117,7 @@ def main() -> None:
     def run(log_config: str | None, **options: Any) -> None:  # noqa: ANN401 - uvicorn's
         assert uvicorn_command.callback is not None  # noqa: S101 - click's type
         _check_order(options["timeout_graceful_shutdown"])
+        _check_metrics(settings, options["workers"] or int(os.environ.get("WEB_CONCURRENCY", "1")))
         uvicorn_command.callback(log_config=log_config or logging_config(settings), **options)
 
     command = copy(uvicorn_command)

@@ -1,4 +1,4 @@
-"""Secrets are in no answer and no line of the log, whatever goes wrong."""
+"""Secrets are in no answer, no line of the log and no span, whatever goes wrong."""
 
 import json
 import os
@@ -16,6 +16,7 @@ from app.settings import Settings
 from template_tools.configuration import PROJECT_ROOT
 from template_tools.processes import accepts_connections, free_port, wait_until
 from template_tools.provider import RunningProvider as Provider
+from tests.service.collector import Collector, collecting
 from tests.service.provider import Faults, RunningProvider
 
 CANARY = "canary-7f3e91c2-0000000000"
@@ -65,6 +66,12 @@ def serving(folder: Path, **variables: str) -> Iterator[tuple[httpx2.Client, Pat
 
 
 @pytest.fixture
+def collector() -> Iterator[Collector]:
+    with collecting() as collector:
+        yield collector
+
+
+@pytest.fixture
 def variables(settings: Settings, database_url: URL) -> dict[str, str]:
     return {
         "DATABASE_URL": database_url.set(password=CANARY).render_as_string(hide_password=False),
@@ -99,10 +106,16 @@ def assert_silent(log: Path, secrets: list[str]) -> None:
 
 
 def test_no_secret_is_answered_or_logged(
-    tmp_path: Path, variables: dict[str, str], provider: RunningProvider
+    tmp_path: Path, variables: dict[str, str], provider: RunningProvider, collector: Collector
 ) -> None:
     secret = provider.config.client_secret
-    with serving(tmp_path, CLIENT_SECRET=secret, **variables) as (client, log):
+    variables |= {
+        "CLIENT_SECRET": secret,
+        "OTEL_EXPORTER_OTLP_ENDPOINT": collector.endpoint,
+        # It should be key=value.
+        "OTEL_EXPORTER_OTLP_HEADERS": f"key: {CANARY}",
+    }
+    with serving(tmp_path, **variables) as (client, log):
         for faults in (Faults(), Faults(status=500), Faults(body="html"), Faults(status=401)):
             provider.faults = faults
             for response in everything(client, provider):
@@ -114,6 +127,10 @@ def test_no_secret_is_answered_or_logged(
     assert_silent(log, [CANARY, good, secret])
     levels = {json.loads(line)["level"] for line in log.read_text("utf-8").splitlines()}
     assert levels >= {"debug", "info", "warning", "error"}
+    assert len(collector.spans) > 20
+    assert "http.server.request.duration" in collector.metrics
+    for secret_ in (CANARY, good, secret, "access_token"):
+        assert not [it for it in collector.bodies if secret_.encode() in it]
 
 
 def test_nor_with_a_database_that_refuses_it(

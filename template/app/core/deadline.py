@@ -8,6 +8,7 @@ from contextvars import ContextVar
 from starlette.types import Message, Receive, Scope, Send
 
 from app.core.errors import DeadlineExceeded, OutcomeUnknown
+from app.core.routing import route_path
 
 logger = logging.getLogger(__name__)
 
@@ -123,7 +124,7 @@ class RequestInProgress:
             logging.ERROR if self.may_have_written else logging.WARNING,
             "%s %s has not been answered for %g s and is ended%s",
             self._scope["method"],
-            ascii(self._scope["path"]),
+            route_path(self._scope),
             allowed,
             "; what it wrote may have been stored" if self.may_have_written else "",
         )

@@ -43,6 +43,12 @@ class Drain:
 drain = Drain()
 
 
+def running_server() -> Server | None:
+    """Return uvicorn's server, if it is what runs the service in this process."""
+    server = getattr(signal.getsignal(signal.SIGTERM), "__self__", None)
+    return server if isinstance(server, Server) else None
+
+
 @asynccontextmanager
 async def draining(seconds: float) -> AsyncIterator[None]:
     """Have SIGTERM and SIGINT begin a drain of so many seconds, after which uvicorn stops.
@@ -50,8 +56,8 @@ async def draining(seconds: float) -> AsyncIterator[None]:
     Another signal ends the process at once. Ctrl-C in a terminal is not for a balancer, and stops
     without a drain. Where another server runs the service, nothing is changed.
     """
-    server = getattr(signal.getsignal(signal.SIGTERM), "__self__", None)
-    if not isinstance(server, Server):
+    server = running_server()
+    if server is None:
         yield
         return
     loop = asyncio.get_running_loop()

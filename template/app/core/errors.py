@@ -15,6 +15,7 @@ import asyncpg
 from fastapi import FastAPI, Request, Response
 from fastapi.encoders import jsonable_encoder
 from fastapi.exceptions import RequestValidationError, ResponseValidationError
+from opentelemetry.metrics import get_meter
 from pydantic import ValidationError
 from sqlalchemy.exc import DBAPIError, IntegrityError, MissingGreenlet, StatementError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
@@ -28,6 +29,11 @@ from app.core.routing import routes_for
 logger = logging.getLogger(__name__)
 
 PROBLEM_MEDIA_TYPE = "application/problem+json"
+_SERVER_ERRORS = get_meter("app.core").create_counter(
+    "app.server_errors",
+    unit="{response}",
+    description="Responses of 500 and more, by their cause",
+)
 _CONCURRENT = "A concurrent request was in the way; try again."
 # What is said about an invalid request is bounded: a small body may have a hundred thousand unknown
 # members, a large one a single name, and a nested one a long way to each error.
@@ -70,6 +76,10 @@ class Problem(Exception):
 
     def response(self) -> Response:
         """Return the response. No cache may store it, because it may be about the caller."""
+        if self.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+            _SERVER_ERRORS.add(
+                1, {"http.response.status_code": self.status, "error.type": self._cause()}
+            )
         headers = {"Cache-Control": "no-store"} | self.headers
         if self.status < 200 or self.status in {204, 205, 304}:
             return Response(status_code=self.status, headers=headers)
@@ -83,6 +93,14 @@ class Problem(Exception):
             content["detail"] = self.detail
         body = json.dumps(self.members | content, allow_nan=False)
         return Response(body, self.status, headers, media_type=PROBLEM_MEDIA_TYPE)
+
+    def _cause(self) -> str:
+        """Return the last part of the type, such as ``database-unavailable``."""
+        if self.type != "about:blank":
+            return re.split("[/:#]", self.type)[-1]
+        if self.status == HTTPStatus.INTERNAL_SERVER_ERROR:
+            return "bug"
+        return responses.get(self.status, "error").lower().replace(" ", "-")
 
 
 class BadRequest(Problem):
@@ -392,8 +410,8 @@ async def _answer_database_error(_request: Request, error: Exception) -> Respons
     # The schema of the body should have rejected what is a 422 only here.
     if isinstance(problem, Unprocessable) or problem.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         # A message of its own, so that a flood of one kind hides no other.
-        message = f"Database error answered with {problem.status}: {_summary(error)}"
-        logger.warning(message)
+        line = f"Database error answered with {problem.status}: {_summary(error)}"
+        logger.warning(line)
     return problem.response()
 
 

@@ -123,8 +123,8 @@ class WithoutFloods(logging.Filter):
             counts, self._counts, self._since = self._counts, {}, record.created
             for (name, level, message), count in counts.items():
                 if count > _MOST:
-                    text = "%s more lines in the last minute were: %s"
-                    logging.getLogger(name).log(level, text, count - _MOST, message)
+                    line = "%s more lines in the last minute were: %s"
+                    logging.getLogger(name).log(level, line, count - _MOST, message)
         if not record.name.startswith(_OURS):
             return True
         # What a caller writes is in the arguments.

@@ -17,6 +17,7 @@ from app.core.errors import (
     NotFound,
     explain_bug,
 )
+from app.core.routing import route_path
 
 logger = logging.getLogger(__name__)
 
@@ -136,7 +137,7 @@ class ErrorBoundary:
             logger.error(
                 "Unhandled error in %s %s%s",
                 scope["method"],
-                ascii(scope["path"]),
+                route_path(scope),
                 explain_bug(error),
                 exc_info=error,
             )

@@ -6,7 +6,10 @@ import secrets
 import time
 from contextvars import ContextVar
 
+from opentelemetry.trace import format_trace_id, get_current_span
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from app.core.routing import route_path
 
 logger = logging.getLogger("app.request")
 
@@ -20,7 +23,7 @@ _REQUEST_ID = re.compile(rb"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}")
 # W3C Trace Context, version 00.
 _TRACEPARENT = re.compile(rb"00-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
 # Platforms ask for these every second or so, and nobody reads that all is well.
-_PROBES = {"/health", "/livez", "/readyz"}
+PROBES = {"/health", "/livez", "/readyz"}
 
 
 class RequestLog:
@@ -72,25 +75,26 @@ def _ids(scope: Scope) -> dict[str, str]:
             found["request_id"] = value.decode()
         elif name == b"traceparent" and (match := _TRACEPARENT.fullmatch(value)):
             found["trace_id"] = match[1].decode()
+    # FastAPI's span of the request, if it records one.
+    if "fastapi.telemetry" in scope and (span := get_current_span().get_span_context()).is_valid:
+        found["trace_id"] = format_trace_id(span.trace_id)
     found["request_id"] = found["request_id"] or secrets.token_hex(8)
     return found
 
 
 def _log(scope: Scope, status: int | None, began: float, *, is_complete: bool) -> None:
-    # A plain route of Starlette, such as that of /docs, is known by its function only.
-    function = getattr(scope.get("endpoint"), "__name__", None)
-    route: str | None = getattr(scope.get("route"), "path", function)
+    route = route_path(scope)
     level = logging.INFO
     if not is_complete or status is None or status >= 500:
         level = logging.WARNING
-    elif route in _PROBES:
+    elif route in PROBES:
         level = logging.DEBUG
     if not logger.isEnabledFor(level):
         return
     milliseconds = round((time.perf_counter() - began) * 1000, 1)
     # The caller left, or the connection broke.
     ending = "" if is_complete else " incomplete"
-    message = f"{scope['method']} {route or '(no route)'} {status or 'unanswered'}{ending}"
+    message = f"{scope['method']} {route} {status or 'unanswered'}{ending}"
     # By hand, because logger.log() looks for the line of code that called it.
     record = logging.LogRecord(
         logger.name, level, __file__, 0, f"{message} {milliseconds} ms", None, None

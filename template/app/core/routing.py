@@ -142,6 +142,14 @@ def routes_for(app: FastAPI, path: str) -> Iterable[RouteContext]:
     return iter_route_contexts(app.routes)
 
 
+def route_path(scope: Scope) -> str:
+    """Return what the log calls a request: its route, because a path has callers' data in it."""
+    # A plain route of Starlette, such as that of /docs, is known by its function only.
+    function = getattr(scope.get("endpoint"), "__name__", "(no route)")
+    path: str = getattr(scope.get("route"), "path", function)
+    return path
+
+
 def _with_included(router: APIRouter) -> Iterator[APIRouter]:
     yield router
     for route in router.routes:

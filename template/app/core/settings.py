@@ -349,11 +349,11 @@ class CoreSettings(DatabaseSettings):
     cors_origins: Annotated[tuple[Origin, ...], BeforeValidator(_comma_separated), NoDecode] = ()
     """The origins whose pages may call this service, separated by commas."""
     docs_enabled: bool | None = None
-    """Whether to serve /docs, /redoc and /openapi.json; by default not in production."""
+    """Whether to serve /docs and /openapi.json; by default not in production."""
     docs_client_id: str | None = None
     """A public client (PKCE) for the Authorize button of /docs."""
     docs_scopes: str = "openid profile email"
-    """The scopes that the button requests, separated by spaces."""
+    """The scopes that are chosen at first, separated by spaces; in development all are."""
     request_timeout: float = Field(default_factory=_request_timeout, gt=0, le=86_400)
     """How long a request may take until its response starts, in seconds."""
     max_body_size: int = Field(default=1_000_000, ge=0)
@@ -456,6 +456,8 @@ class ServerSettings(BaseSettings):
     """How long a client may take to read the next 64 KiB of a response."""
     server_drain_seconds: float | None = Field(default=None, ge=0, le=3600)
     """How long requests are served after SIGTERM; by default 15 in production, else 0."""
+    metrics_port: int | None = Field(default=None, ge=1, le=65535)
+    """The port, beside that of the API, where Prometheus reads metrics; by default none."""
 
     @property
     def drain_seconds(self) -> float:

@@ -35,6 +35,14 @@ class FairPool(AsyncAdaptedQueuePool):
     def __init__(self, *arguments: Any, **options: Any) -> None:  # noqa: ANN401
         super().__init__(*arguments, **options)
         self._waiting = deque[asyncio.Future[ConnectionPoolEntry | None]]()
+        # How many have waited in vain.
+        self.timeouts = 0
+
+    @property
+    def waiting(self) -> int:
+        """How many wait for a connection."""
+        # A copy, because another thread may ask.
+        return sum(not turn.done() for turn in self._waiting.copy())
 
     def _do_get(self) -> ConnectionPoolEntry:
         if not self._waiting and (self.checkedin() or self._overflow < self._max_overflow):
@@ -52,6 +60,7 @@ class FairPool(AsyncAdaptedQueuePool):
             if turn.done() and not turn.cancelled():
                 self._pass_on(turn.result())
             if isinstance(error, TimeoutError):
+                self.timeouts += 1
                 raise PoolTimeoutError("No connection became free in time") from None
             raise
 

@@ -23,6 +23,7 @@ from app.core.errors import DatabaseUnavailable
 from app.core.project import DOCUMENTATION
 from app.core.rate_limited_log import RateLimitedLog
 from app.core.settings import DatabaseSettings
+from app.database.metrics import count_error, observe
 from app.database.pool import FairPool, keep_healthy
 from app.database.replica import Replica, watched
 from app.database.transactions import begin_now, beginning_late
@@ -253,6 +254,7 @@ class _Connector:
         try:
             connection = dialect.connect(*arguments, **keywords)
         except (OSError, dialect.loaded_dbapi.Error) as error:
+            count_error(error)
             # The caller only learns that it failed; the reason is for those who read the log.
             state = getattr(error, "sqlstate", None) or ""
             reason = f"{type(error).__name__} {state}".rstrip()
@@ -285,6 +287,7 @@ async def open_database(settings: DatabaseSettings) -> AsyncIterator[Database]:
     """Open the engines for as long as the application runs."""
     async with AsyncExitStack() as stack:
         engine = create_engine(settings)
+        observe("primary", engine)
         # Behind PgBouncer the steps of a statement reach one server only in a transaction.
         late = not settings.database_pgbouncer
         stack.push_async_callback(engine.dispose)
@@ -294,6 +297,7 @@ async def open_database(settings: DatabaseSettings) -> AsyncIterator[Database]:
             replica_engine = _create_pooled_engine(
                 settings, settings.database_replica_url, trusted_seconds=0
             )
+            observe("replica", replica_engine)
             stack.push_async_callback(replica_engine.dispose)
             replica = Replica(
                 replica_engine,

@@ -212,7 +212,7 @@ async def policy_of(app: FastAPI, path: str, root_path: str = "", **headers: str
         return response.headers["content-security-policy"]
 
 
-PAGES = ["/docs", "/docs/oauth2-redirect", "/redoc", "/other/docs", "/other/redoc"]
+PAGES = ["/other/docs", "/other/docs/oauth2-redirect", "/other/redoc"]
 TEAMS_PAGES = ["/reference", "/listed", "/plain", "/files/index.html"]
 
 

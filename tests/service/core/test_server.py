@@ -510,7 +510,7 @@ def test_a_bound_that_makes_no_sense_is_named_in_a_sentence(
 
 
 def test_the_bounds_of_a_deployment_are_those_of_its_settings() -> None:
-    others = {"ENVIRONMENT", "LOG_LEVEL", "LOG_FORMAT", "SERVER_DRAIN_SECONDS"}
+    others = {"ENVIRONMENT", "LOG_LEVEL", "LOG_FORMAT", "SERVER_DRAIN_SECONDS", "METRICS_PORT"}
     assert {name.upper() for name in ServerSettings.model_fields} == {*BOUNDS, *others}
 
 

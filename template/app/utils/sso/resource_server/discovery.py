@@ -25,7 +25,11 @@ _FRESH_SECONDS = 3600
 # After a failed renewal the last good document stays in use, and not every request tries again.
 _RETRY_SECONDS = 10
 
-type EndpointName = Literal["introspection_endpoint", "jwks_uri"]
+type EndpointName = Literal[
+    "introspection_endpoint", "jwks_uri", "authorization_endpoint", "token_endpoint"
+]
+# What names an endpoint that the metadata lacks.
+_SETTINGS = {"introspection_endpoint": "SSO_INTROSPECTION_URL", "jwks_uri": "SSO_JWKS_URL"}
 
 
 class EndpointAliases(BaseModel):
@@ -44,6 +48,8 @@ class ProviderMetadata(BaseModel):
     issuer: str
     introspection_endpoint: str | None = None
     jwks_uri: str | None = None
+    authorization_endpoint: str | None = None
+    token_endpoint: str | None = None
     mtls_endpoint_aliases: EndpointAliases | None = None
 
 
@@ -135,11 +141,10 @@ class Discovery:
                 return endpoint
         # A document that could not be read may be the right one.
         if documents and outage is None:
-            setting = "SSO_JWKS_URL" if self._name == "jwks_uri" else "SSO_INTROSPECTION_URL"
+            instead = f" or set {_SETTINGS[self._name]}" if self._name in _SETTINGS else ""
             raise ProviderConfigurationError(
                 "no metadata document names the issuer exactly as SSO_ISSUER does, and has its"
-                f" {self._name} over https ({'; '.join(found)}); correct SSO_ISSUER or set"
-                f" {setting}"
+                f" {self._name} over https ({'; '.join(found)}); correct SSO_ISSUER{instead}"
             )
         raise outage or ProviderUnreachable(
             f"SSO_ISSUER has no metadata document: {'; '.join(found)}"
@@ -161,10 +166,8 @@ class Discovery:
         return metadata, "names the issuer"
 
     def _endpoint_of(self, metadata: ProviderMetadata) -> str | None:
-        if self._name == "jwks_uri":
-            endpoint = metadata.jwks_uri
-        else:
-            endpoint = metadata.introspection_endpoint
+        endpoint: str | None = getattr(metadata, self._name)
+        if self._name == "introspection_endpoint":
             aliases = metadata.mtls_endpoint_aliases
             if self._settings.client_auth_method == "tls_client_auth" and aliases:
                 endpoint = aliases.introspection_endpoint or endpoint

@@ -19,6 +19,7 @@ from app.utils.sso.introspection_schema import TokenData
 from app.utils.sso.resource_server.admission import Admission
 from app.utils.sso.resource_server.circuit_breaker import CircuitBreaker, State
 from app.utils.sso.resource_server.clock import Clock
+from app.utils.sso.resource_server.discovery import Discovery
 from app.utils.sso.resource_server.introspection_endpoint import IntrospectionEndpoint
 from app.utils.sso.resource_server.jwks_client import JwksClient
 from app.utils.sso.resource_server.jwt_verifier import InvalidJwt, JwtVerifier
@@ -90,6 +91,8 @@ class Introspector:
         self._clock = clock
         self._timeouts = timeouts
         self._keys = JwksClient(provider, settings, clock)
+        self._authorization = Discovery(provider, settings, "authorization_endpoint", clock)
+        self._token = Discovery(provider, settings, "token_endpoint", clock)
         self._verifier = JwtVerifier(self._keys, settings, clock)
         self._endpoint = IntrospectionEndpoint(provider, settings, self._verifier, clock)
         in_production = settings.environment == "production"
@@ -163,6 +166,15 @@ class Introspector:
             found["subject"] = blake2b(subject, key=key, digest_size=8).hexdigest()
         return found
 
+    async def login_endpoints(self) -> tuple[str, str]:
+        """Return where a browser signs in, and where it gets its token.
+
+        Raises:
+            ProviderError: The provider does not say, or does not answer.
+        """
+        authorization_url = await self._authorization.endpoint()
+        return authorization_url, await self._token.endpoint()
+
     async def health(self) -> ProviderHealth:
         """Return the state of the provider, by an answer of the last half minute or a new one."""
         answered_lately = self._clock.monotonic() - self._answered_at < _HEALTH_KNOWN_SECONDS
@@ -187,6 +199,8 @@ class Introspector:
         await self._breaker.close()
         await self._endpoint.close()
         await self._keys.close()
+        await self._authorization.close()
+        await self._token.close()
 
     async def _look_up(self, key: bytes, token: str, client: str | None) -> Token:
         joins = self._look_ups.is_running(key)

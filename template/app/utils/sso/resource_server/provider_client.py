@@ -12,6 +12,7 @@ from typing import NoReturn
 from urllib.parse import urlencode
 
 import httpx2
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from app.core.settings import CoreSettings, is_plain_http
 from app.utils.sso.resource_server.connection_failures import describe_failure, origin
@@ -26,6 +27,8 @@ _CONNECTIONS = 120
 # Where the call of this task goes to, for the message of a deadline that ends around it.
 _asked: ContextVar[httpx2.URL | None] = ContextVar("asked", default=None)
 _MAX_BODY_BYTES = 64 * 1024
+# Of what a caller sends, only the ids of a trace go on to the provider, and no baggage.
+_TRACE_CONTEXT = TraceContextTextMapPropagator()
 _PROXIES = {"HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"}
 
 
@@ -144,10 +147,16 @@ class ProviderClient:
         """Send a form, likewise."""
         content = urlencode(form).encode()
         length = (b"Content-Length", b"%d" % len(content))
+        trace: dict[str, str] = {}
+        _TRACE_CONTEXT.inject(trace)
         request = httpx2.Request(
             prepared.method,
             prepared.url,
-            headers=[*prepared.headers.raw, length],
+            headers=[
+                *prepared.headers.raw,
+                length,
+                *((name.encode(), value.encode()) for name, value in trace.items()),
+            ],
             stream=httpx2.ByteStream(content),
             extensions=prepared.extensions,
         )
