@@ -19,9 +19,10 @@ EVERYTHING: Answers = {
     "token_cache": "valkey",
     "local_passwords": "yes",
     "ci": "github",
+    "deploy": "kubernetes",
 }
 
-# As little as can be: the shortest answers, and no CI.
+# As little as can be: the shortest answers, no CI and no container.
 NOTHING: Answers = {
     "project_name": "X",
     "project_slug": "x9",
@@ -29,6 +30,7 @@ NOTHING: Answers = {
     "sso_audience": "a",
     "sso_client_id": "c",
     "ci": "none",
+    "deploy": "none",
 }
 
 # The newest Python that can be chosen, and the other CI.

@@ -41,7 +41,7 @@ VARIABLES = {
 SECRETS = {name for name in QUESTIONS if QUESTIONS[name].get("secret")}
 # But a line feed.
 CONTROL_CHARACTER = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028\u2029]")
-INSTRUCTION = re.compile(r"(FROM|RUN|WORKDIR|ENV|COPY|USER|EXPOSE|CMD) \S.*")
+INSTRUCTION = re.compile(r"(FROM|ARG|RUN|WORKDIR|ENV|COPY|USER|EXPOSE|ENTRYPOINT|CMD) \S.*")
 
 # Reads names of folders, and answers each with what the service makes of the .env there. What is
 # not in that file is set, as a deployment would.
@@ -200,11 +200,13 @@ def assert_arrived(folder: Path, given: Answers) -> Answers:
     readme = (folder / "README.md").read_text("utf-8").split("\n")
     assert readme[:3] == [f"# {answers['project_name']}", "", answers["description"]]
     assert (folder / ".python-version").read_text() == f"{answers['python_version']}\n"
-    dockerfile = (folder / "Dockerfile").read_text()
-    assert dockerfile.startswith("# syntax=docker/dockerfile:1\n")
-    assert re.findall(r"^FROM python:(\S+)-slim", dockerfile, re.MULTILINE) == (
-        [answers["python_version"]] * 2
-    )
+    assert (folder / "Dockerfile").exists() == (answers["deploy"] != "none")
+    if answers["deploy"] != "none":
+        dockerfile = (folder / "Dockerfile").read_text()
+        assert dockerfile.startswith("# syntax=docker/dockerfile:1\n")
+        assert re.findall(r"^FROM python:(\S+)-slim", dockerfile, re.MULTILINE) == (
+            [answers["python_version"]] * 2
+        )
     assert dotenv_values(folder / ".env") == {"ENVIRONMENT": "development"} | {
         variable: answers[name] for name, variable in VARIABLES.items() if answers[name]
     }

@@ -31,6 +31,9 @@ _DEFAULTS = {
     "timeout_graceful_shutdown": _GRACEFUL_SECONDS,
     # Longer than proxies keep idle connections, so that none is closed under a request.
     "timeout_keep_alive": 75,
+    # A worker answers first when it has imported everything. On a busy machine that takes more than
+    # uvicorn's 5 s, after which it would be killed, and its successors too.
+    "timeout_worker_healthcheck": 30,
 }
 
 
@@ -87,8 +90,26 @@ class Supervisor(Multiprocess):
         super().join_all()
 
 
+def _options() -> list[str]:
+    """Return the options of the command line; run it instead if it is another command.
+
+    A container starts with this module, whatever its command is: ``uvicorn app.main:app`` with
+    options, options alone, or another one such as ``alembic upgrade head``.
+    """
+    arguments = sys.argv[1:]
+    if arguments[:2] == ["uvicorn", "app.main:app"]:
+        return arguments[2:]
+    if arguments and not arguments[0].startswith("-"):
+        try:
+            os.execvp(arguments[0], arguments)  # noqa: S606 - as whoever starts it says
+        except OSError as error:
+            raise SystemExit(f"{arguments[0]} cannot be run: {error.strerror}.") from None
+    return arguments
+
+
 def main() -> None:
     """Serve until SIGINT or SIGTERM."""
+    arguments = _options()
     settings = load_settings(ServerSettings)
     # Else they would be the only lines of the log without its form.
     logging.captureWarnings(capture=True)
@@ -104,7 +125,7 @@ def main() -> None:
     # The package has a function of the module's name.
     import_module("uvicorn.main").Multiprocess = Supervisor  # type: ignore[attr-defined]
     command.main(
-        ["app.main:app", *sys.argv[1:]],
+        ["app.main:app", *arguments],
         prog_name="python -m app.server",
         default_map=_DEFAULTS,
     )

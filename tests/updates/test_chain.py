@@ -171,9 +171,10 @@ class TestOtherAnswersOfATeam:
         self, lives: Lives, tmp_path: Path, record_property: RecordProperty, answers: Answers
     ) -> None:
         folder = lives.start(RELEASE, "lived-in", DEFAULTS, tmp_path / "service")
-        # Who leaves GitHub leaves what was written for it.
-        left = ".github/" if answers["ci"] != "github" else None
-        written = Written.since_the_start(folder).without(left)
+        # Who leaves GitHub, or containers, leaves what was written for them.
+        left = [".github/"] if answers["ci"] != "github" else []
+        left += ["Dockerfile", "compose.yaml"] if answers["deploy"] == "none" else []
+        written = Written.since_the_start(folder).without(*left)
 
         update(folder, LAST, renamed_answers(answers))
 

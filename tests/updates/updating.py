@@ -161,11 +161,9 @@ class Written:
             tuple(deleted.splitlines()),
         )
 
-    def without(self, prefix: str | None) -> Self:
-        """Leave out the files whose path begins with ``prefix``."""
-        if prefix is None:
-            return self
-        kept = (block for block in self.blocks if not block[0].startswith(prefix))
+    def without(self, *prefixes: str) -> Self:
+        """Leave out the files whose path begins with one of ``prefixes``."""
+        kept = (block for block in self.blocks if not block[0].startswith(prefixes))
         return replace(self, blocks=tuple(kept))
 
     def lost(self, folder: Path) -> list[str]:

@@ -414,14 +414,15 @@ def test_options_and_variables_of_uvicorn_are_obeyed(tmp_path: Path) -> None:
 
 
 def test_the_container_has_the_bounds_and_the_log(tmp_path: Path) -> None:
-    """What is started is the CMD of the Dockerfile, with its variables, on another port."""
+    """What the Dockerfile says is started, with its variables, on another port."""
     dockerfile = (PROJECT_ROOT / "Dockerfile").read_text("utf-8")
-    (command,) = re.findall(r"^CMD (.+)$", dockerfile, re.MULTILINE)
-    words: list[str] = json.loads(command)
+    instructions = dict(re.findall(r"^(ENTRYPOINT|CMD) (.+)$", dockerfile, re.MULTILINE))
+    python, *words = [*json.loads(instructions["ENTRYPOINT"]), *json.loads(instructions["CMD"])]
     variables = dict(re.findall(r"^ENV (UVICORN_\w+)=(\S+)$", dockerfile, re.MULTILINE))
     words[words.index("8000") - 1 : words.index("8000") + 1] = []
 
-    with serving(tmp_path, start=["-m", *words], **variables) as server:
+    assert python == "python"
+    with serving(tmp_path, start=words, **variables) as server:
         assert status(server.exchange(GET + LARGE_HEADS["one header"] + b"\r\n\r\n")) == 431
         query = b"/health?access_token=secret-7"
         server.exchange(b"GET " + query + b" HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
@@ -430,6 +431,45 @@ def test_the_container_has_the_bounds_and_the_log(tmp_path: Path) -> None:
     assert re.search(r"^\S+Z WARNING app\.health: Health", log, re.MULTILINE)
     assert re.search(r"^\S+Z WARNING app\.request: GET /health 503 \S+ ms", log, re.MULTILINE)
     assert "secret-7" not in log
+
+
+def start_container(*command: str) -> subprocess.CompletedProcess[str]:
+    """Run what a container runs whose command this is."""
+    return subprocess.run(
+        [sys.executable, "-m", "app.server", *command],
+        cwd=PROJECT_ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_a_container_whose_command_is_another_runs_that() -> None:
+    done = start_container(sys.executable, "-c", "import sys; sys.exit(print(*sys.argv[1:]))", "-x")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "-x\n", "")
+
+
+def test_a_container_whose_command_is_missing_says_so_in_a_sentence() -> None:
+    done = start_container("alembik", "upgrade", "head")
+    assert done.returncode == 1
+    assert done.stderr == "alembik cannot be run: No such file or directory.\n"
+
+
+SLOW_WORKERS = """
+import sys, time
+if any("spawn_main" in word for word in sys.orig_argv):
+    time.sleep(6)
+"""
+
+
+def test_workers_that_start_slowly_are_not_taken_for_dead(tmp_path: Path) -> None:
+    """uvicorn kills one that does not answer for 5 s, and on a busy machine all of them."""
+    (tmp_path / "sitecustomize.py").write_text(SLOW_WORKERS)
+    start = ["-m", "app.server", "--workers", "2"]
+    with serving(tmp_path, start=start, PYTHONPATH=str(tmp_path)) as server:
+        answer = server.exchange(GET + b"Connection: close\r\n\r\n")
+        assert status(answer) == 200
+        assert "died" not in server.log()
 
 
 @pytest.mark.parametrize("start", ["uvicorn app.main:app", "app.server"])
