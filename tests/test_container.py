@@ -105,7 +105,7 @@ def test_nothing_but_what_the_service_needs_is_copied(projects: Projects) -> Non
 def test_a_project_that_is_not_deployed_has_nothing_of_it(projects: Projects) -> None:
     folder = projects.rendered({"deploy": "none"})
     names = {path.name for path in folder.iterdir()}
-    assert names.isdisjoint({"Dockerfile", ".dockerignore", "compose.yaml", "deploy"})
+    assert names.isdisjoint({"Dockerfile", ".dockerignore", "compose.yaml"})
     readme = (folder / "README.md").read_text("utf-8")
     assert "docker" not in readme.lower()
     assert "python -m app.server" in readme

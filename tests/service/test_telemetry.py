@@ -242,6 +242,11 @@ def test_a_collector_that_does_not_answer_holds_nothing(
         ({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://c", "OTEL_TRACES_EXPORTER": "none"}, False, True),
         ({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://c", "OTEL_SDK_DISABLED": "true"}, False, False),
         (
+            {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://c", "OTEL_TRACES_EXPORTER": "otlp,console"},
+            True,
+            True,
+        ),
+        (
             {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://c", "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"},
             False,
             False,
@@ -259,6 +264,35 @@ def test_what_is_recorded_is_what_the_environment_asks_for(
     assert not any((config["logs"], config["operation_spans"], config["auto_configure"]))
 
 
+@pytest.mark.parametrize("root_path", ["", "/orders"])
+def test_probes_are_not_recorded_wherever_the_service_is(root_path: str) -> None:
+    is_left_out = telemetry_config(ServerSettings())["exclude"]
+    assert is_left_out is not None
+    for path, expected in (("/livez", True), ("/readyz", True), ("/api/v1/user/me", False)):
+        assert is_left_out({"path": root_path + path, "root_path": root_path}) is expected
+
+
+async def test_a_port_for_metrics_needs_the_sdk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Prometheus would find a service without readiness, and wake somebody."""
+    monkeypatch.setenv("METRICS_PORT", str(free_port()))
+    monkeypatch.setenv("OTEL_SDK_DISABLED", "true")
+    with pytest.raises(SystemExit, match="METRICS_PORT needs OpenTelemetry's SDK"):
+        async with telemetry(ServerSettings()):
+            pass
+
+
+async def test_variables_that_nobody_wants_followed_are_not_named(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://c:1")
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc")
+    monkeypatch.setenv("OTEL_TRACES_EXPORTER", "none")
+    monkeypatch.setenv("OTEL_METRICS_EXPORTER", "none")
+    async with telemetry(ServerSettings()):
+        pass
+    assert caplog.messages == []
+
+
 async def test_variables_that_cannot_be_followed_are_named(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -273,13 +307,22 @@ async def test_variables_that_cannot_be_followed_are_named(
     ]
 
 
-async def test_an_sdk_of_the_service_is_left_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_sdk_of_the_service_is_left_as_it_is(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     monkeypatch.setattr("app.core.telemetry.get_tracer_provider", NoOpTracerProvider)
     assert telemetry_config(ServerSettings())["tracing"]
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:9")
     monkeypatch.setitem(sys.modules, "app.core.telemetry_export", None)
     async with telemetry(ServerSettings()):
         pass
+    assert caplog.messages == []
+    monkeypatch.setenv("METRICS_PORT", str(free_port()))
+    async with telemetry(ServerSettings()):
+        pass
+    assert caplog.messages == [
+        "METRICS_PORT is not served, because the service has an SDK of its own"
+    ]
 
 
 @pytest.mark.parametrize("start", ["workers", "taken"])

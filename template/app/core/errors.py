@@ -100,7 +100,7 @@ class Problem(Exception):
     def _cause(self) -> str:
         """Return the last part of the type, such as ``database-unavailable``."""
         if self.type != "about:blank":
-            return re.split("[/:#]", self.type)[-1]
+            return re.split("[/:#]", self.type.rstrip("/#"))[-1]
         if self.status == HTTPStatus.INTERNAL_SERVER_ERROR:
             return "bug"
         return responses.get(self.status, "error").lower().replace(" ", "-")

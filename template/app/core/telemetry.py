@@ -40,10 +40,17 @@ def telemetry_config(settings: ServerSettings) -> TelemetryConfig:
 
 def exports(signal: str) -> bool:
     """Whether TRACES or METRICS are sent to a collector."""
-    if os.environ.get("OTEL_SDK_DISABLED", "").lower() == "true":
-        return False
-    is_wanted = (os.environ.get(f"OTEL_{signal}_EXPORTER") or "otlp") == "otlp"
-    return is_wanted and bool(_otlp(signal, "ENDPOINT")) and not _obstacle(signal)
+    return _is_wanted(signal) and not _obstacle(signal)
+
+
+def _is_wanted(signal: str) -> bool:
+    exporters = os.environ.get(f"OTEL_{signal}_EXPORTER") or "otlp"
+    is_on = not _is_disabled() and "otlp" in exporters.split(",")
+    return is_on and bool(_otlp(signal, "ENDPOINT"))
+
+
+def _is_disabled() -> bool:
+    return os.environ.get("OTEL_SDK_DISABLED", "").lower() == "true"
 
 
 def _otlp(signal: str, name: str) -> str | None:
@@ -67,13 +74,21 @@ async def telemetry(settings: ServerSettings) -> AsyncIterator[None]:
     """Record and export, as long as the application runs, what the environment asks for.
 
     Raises:
-        SystemExit: METRICS_PORT cannot be listened on.
+        SystemExit: METRICS_PORT cannot be listened on, or would have nothing to say.
     """
     for signal in ("TRACES", "METRICS"):
-        if _otlp(signal, "ENDPOINT") and (obstacle := _obstacle(signal)):
+        if _is_wanted(signal) and (obstacle := _obstacle(signal)):
             logger.warning("%s are not exported: %s", signal.capitalize(), obstacle)
+    if settings.metrics_port is not None and _is_disabled():
+        raise SystemExit(
+            "The service cannot start: METRICS_PORT needs OpenTelemetry's SDK. Unset "
+            "OTEL_SDK_DISABLED, or METRICS_PORT; OTEL_TRACES_EXPORTER=none and "
+            "OTEL_METRICS_EXPORTER=none keep the service from a collector."
+        )
     is_off = not exports("TRACES") and not exports("METRICS") and settings.metrics_port is None
     if is_off or _has_own_sdk():
+        if settings.metrics_port is not None:
+            logger.warning("METRICS_PORT is not served, because the service has an SDK of its own")
         yield
         return
     # It takes a third of a second.
@@ -98,4 +113,5 @@ def _export_dotenv(settings: ServerSettings) -> None:
 
 def _is_probe(scope: MutableMapping[str, Any]) -> bool:
     """Whether a platform asks how the service is: ``app.ready`` tells, and users wait for none."""
-    return scope["path"] in PROBES
+    # Where a proxy removes a prefix, the server's path has it again.
+    return scope["path"].removeprefix(scope.get("root_path", "")) in PROBES

@@ -7,7 +7,7 @@ const login = window.opener?.swaggerUIRedirectOauth2;
 function end() {
   if (!login) {
     document.getElementById("message").textContent =
-      "The page that has begun to sign in is gone: close this one, and begin again.";
+      "The page that started the sign-in is closed. Close this window and try again.";
     return;
   }
   const code = answer.get("code");

@@ -172,8 +172,7 @@ class Introspector:
         Raises:
             ProviderError: The provider does not say, or does not answer.
         """
-        authorization_url = await self._authorization.endpoint()
-        return authorization_url, await self._token.endpoint()
+        return await asyncio.gather(self._authorization.endpoint(), self._token.endpoint())
 
     async def health(self) -> ProviderHealth:
         """Return the state of the provider, by an answer of the last half minute or a new one."""
