@@ -136,7 +136,7 @@ class TestWhileItRuns:
         )
         assert "postgresql+asyncpg://app:***@127.0.0.1" in said
 
-    @pytest.mark.parametrize("path", ["/health", "/livez", "/docs", "/openapi.json"])
+    @pytest.mark.parametrize("path", ["/health", "/livez", "/docs", "/redoc", "/openapi.json"])
     def test_everybody_may_read(self, dev: Running, path: str) -> None:
         assert dev.get(path).status_code == 200
 

@@ -40,7 +40,7 @@ def settings_of(page: httpx2.Response) -> dict[str, object]:
 @pytest.mark.parametrize("root_path", ["", "/orders", "/docs"])
 async def test_what_the_page_loads_is_served_beside_it(settings: Settings, root_path: str) -> None:
     async with calling(create_app(settings), root_path) as client:
-        for path in ("docs", "docs/oauth2-redirect"):
+        for path in ("docs", "redoc", "docs/oauth2-redirect"):
             page = await client.get(path)
             policy = page.headers["content-security-policy"]
             assert "script-src 'self';" in policy

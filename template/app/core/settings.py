@@ -349,7 +349,7 @@ class CoreSettings(DatabaseSettings):
     cors_origins: Annotated[tuple[Origin, ...], BeforeValidator(_comma_separated), NoDecode] = ()
     """The origins whose pages may call this service, separated by commas."""
     docs_enabled: bool | None = None
-    """Whether to serve /docs and /openapi.json; by default not in production."""
+    """Whether to serve /docs, /redoc and /openapi.json; by default not in production."""
     docs_client_id: str | None = None
     """A public client (PKCE) for the Authorize button of /docs."""
     docs_scopes: str = "openid profile email"

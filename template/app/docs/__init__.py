@@ -5,6 +5,7 @@ Its viewer, Swagger UI, comes from a package, so that the page works in a closed
 
 import asyncio
 import json
+from contextlib import suppress
 from html import escape
 from importlib import resources
 from pathlib import Path
@@ -31,19 +32,22 @@ _FILES = {name: _HERE / name for name in ("page.js", "page.css", "oauth2-redirec
     name: _VIEWER / name for name in ("swagger-ui-bundle.js", "swagger-ui.css", "favicon-32x32.png")
 }
 
-router = APIRouter(prefix="/docs", include_in_schema=False)
+router = APIRouter(include_in_schema=False)
 
 
-@router.get("", openapi_extra=PUBLIC)
+@router.get("/docs", openapi_extra=PUBLIC)
+# Where FastAPI has another page of the same.
+@router.get("/redoc", openapi_extra=PUBLIC)
 async def docs_page(request: Request) -> HTMLResponse:
     """Return the page. It offers to sign in if the provider says where (RFC 8414)."""
     settings: Settings = request.app.state.settings
-    introspector: Introspector = request.app.state.introspector
-    try:
-        async with asyncio.timeout(_LOGIN_SECONDS):
-            authorization_url, token_url = await introspector.login_endpoints()
-    except (ProviderError, TimeoutError):
-        authorization_url = token_url = ""
+    authorization_url = token_url = ""
+    # A test may call the application without starting it.
+    introspector: Introspector | None = getattr(request.app.state, "introspector", None)
+    if introspector is not None:
+        with suppress(ProviderError, TimeoutError):
+            async with asyncio.timeout(_LOGIN_SECONDS):
+                authorization_url, token_url = await introspector.login_endpoints()
     values = {
         "clientId": settings.docs_client_id or settings.client_id,
         "scopes": settings.docs_scopes.split(),
@@ -58,14 +62,14 @@ async def docs_page(request: Request) -> HTMLResponse:
     return HTMLResponse(page, headers={"Content-Security-Policy": _policy(token_url)})
 
 
-@router.get("/oauth2-redirect", openapi_extra=PUBLIC)
+@router.get("/docs/oauth2-redirect", openapi_extra=PUBLIC)
 async def return_from_login() -> FileResponse:
     """Return the page to which the provider sends a browser back."""
     headers = {"Content-Security-Policy": _policy()}
     return FileResponse(_HERE / "oauth2-redirect.html", headers=headers)
 
 
-@router.get("/{name}", openapi_extra=PUBLIC)
+@router.get("/docs/{name}", openapi_extra=PUBLIC)
 async def page_file(name: str) -> FileResponse:
     """Return a file that the pages load.
 

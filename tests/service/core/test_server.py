@@ -417,7 +417,8 @@ def test_the_container_has_the_bounds_and_the_log(tmp_path: Path) -> None:
     """What the Dockerfile says is started, with its variables, on another port."""
     dockerfile = (PROJECT_ROOT / "Dockerfile").read_text("utf-8")
     instructions = dict(re.findall(r"^(ENTRYPOINT|CMD) (.+)$", dockerfile, re.MULTILINE))
-    python, *words = [*json.loads(instructions["ENTRYPOINT"]), *json.loads(instructions["CMD"])]
+    started: list[str] = json.loads(instructions["ENTRYPOINT"]) + json.loads(instructions["CMD"])
+    python, *words = started
     variables = dict(re.findall(r"^ENV (UVICORN_\w+)=(\S+)$", dockerfile, re.MULTILINE))
     words[words.index("8000") - 1 : words.index("8000") + 1] = []
 

@@ -242,7 +242,9 @@ async def test_the_proxy_is_named_if_and_only_if_it_is_used(
         monkeypatch.setenv("NO_PROXY", exceptions)
         text = await failure(sso_issuer="http://idp.example.com", seconds=5)
     assert ("HTTP_PROXY" in text) == (asked.is_set() and "502" not in text)
-    assert asked.is_set() or "does not resolve" in text or "TimeoutError" in text
+    # Where there is no name server, it may not resolve in time.
+    other = ("does not resolve", "TimeoutError", "no connection within")
+    assert asked.is_set() or any(it in text for it in other)
 
 
 async def test_a_proxy_that_does_not_answer(
