@@ -282,8 +282,6 @@ async def test_a_task_that_is_in_the_middle_of_a_statement_spoils_no_connection(
         await assert_nothing_leaked(small)
 
 
-# The connection of the one that comes too late may be closed by the garbage collector alone.
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 async def test_concurrent_use_within_a_request_fails_and_keeps_no_connection(
     app: FastAPI, small: Database
 ) -> None:
