@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING, cast
 
 from sqlalchemy import Connection, event
 from sqlalchemy.engine import ExceptionContext, ExecutionContext
+from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.ext.asyncio import AsyncEngine
-from sqlalchemy.pool import PoolProxiedConnection
+from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
 
 from app.core.deadline import commit_begins
 from app.core.errors import OutcomeUnknown
@@ -38,6 +39,8 @@ _READS_ONLY = "app_reads_only"
 # What is noted of a connection: its transaction may have written, and is being committed.
 MAY_HAVE_WRITTEN = "app_may_have_written"
 _COMMITS = "app_commits"
+# It is being closed, by somebody who does not wait for the statement on it.
+_IS_CLOSING = "app_is_closing"
 
 # What may stand before a parenthesis in a plain read. Any other word may be a function that writes,
 # takes a lock, changes a setting, or is about the transaction, as now() is.
@@ -106,6 +109,7 @@ def beginning_late(engine: AsyncEngine, *, late: bool, reads_only: bool) -> Asyn
         event.listen(dialect, "do_execute_no_params", _execute_without_parameters)
         event.listen(dialect, "do_executemany", _prepare)
         event.listen(dialect, "handle_error", _say_what_is_unknown)
+        event.listen(engine.sync_engine, "invalidate", _note_close)
         # SQLAlchemy has no event for it that costs other statements nothing.
         dialect.do_commit = partial(_commit, dialect.do_commit)  # type: ignore[method-assign]
     return engine.execution_options(**{_BEGINS_LATE: late, _READS_ONLY: reads_only})
@@ -159,7 +163,10 @@ def _execute(
     except context.dialect.loaded_dbapi.Error as error:
         state = getattr(error, "sqlstate", None)
         is_lost = state in _LOST or (state is None and driver.driver_connection.is_closed())
-        if not is_lost or context.root_connection.closed or context.root_connection.invalidated:
+        connection = context.root_connection
+        # Closing takes a while, and would forget a connection that is opened meanwhile.
+        has_ended = connection.closed or connection.invalidated or _IS_CLOSING in connection.info
+        if not is_lost or has_ended:
             raise
         cursor = _reconnect(context, error)
         _prepare(cursor, statement, parameters, context)
@@ -171,6 +178,12 @@ def _execute_without_parameters(
     cursor: "AsyncAdapt_asyncpg_cursor", statement: str, context: ExecutionContext
 ) -> bool:
     return _execute(cursor, statement, (), context)
+
+
+def _note_close(
+    _connection: DBAPIConnection, entry: ConnectionPoolEntry, _error: BaseException | None
+) -> None:
+    entry.info[_IS_CLOSING] = True
 
 
 def _reconnect(context: ExecutionContext, error: Exception) -> "AsyncAdapt_asyncpg_cursor":

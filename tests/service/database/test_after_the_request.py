@@ -4,12 +4,13 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from traceback import format_exception
+from unittest.mock import Mock
 
 import httpx2
 import pytest
 from fastapi import BackgroundTasks, FastAPI, Request, Response, WebSocket
 from fastapi.responses import EventSourceResponse, StreamingResponse
-from sqlalchemy import text
+from sqlalchemy import event, text
 from sqlalchemy.exc import SQLAlchemyError
 from sqlmodel import select
 from sqlmodel.ext.asyncio.session import AsyncSession
@@ -292,6 +293,23 @@ async def test_concurrent_use_within_a_request_fails_and_keeps_no_connection(
     async with calling(app) as client:
         for _ in range(3):
             assert (await client.get("/")).status_code == 500
+    await assert_nothing_leaked(small)
+
+
+async def test_a_read_whose_session_ends_meanwhile_is_not_tried_again(small: Database) -> None:
+    """It would open a connection that nobody closes."""
+    opened, engine = Mock(), small.engine.sync_engine
+    event.listen(engine, "connect", opened)
+    # The server sees the end of the connection before the one who closes it is done.
+    event.listen(engine, "invalidate", lambda it, *_: it.driver_connection.terminate())
+    session = small.read_sessionmaker()
+    read = text("SELECT count(*) FROM pg_class a, pg_class b, pg_class c, pg_class d")
+    reading = asyncio.create_task(session.scalar(read))
+    await asyncio.sleep(0.3)
+    await session.invalidate()
+    with pytest.raises(SQLAlchemyError):
+        await reading
+    assert opened.call_count == 1
     await assert_nothing_leaked(small)
 
 
