@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from tests.projects import output, run, succeed
+import pytest
+
+from tests.projects import locked, output, run, succeed
 
 
 class NotInstallable(Exception):
@@ -36,6 +38,20 @@ def find_program(path: str, package: str, folder: Path) -> Program:
         folder.mkdir(parents=True, exist_ok=True)
         extract(folder, package)
     return Program(root / path, library_path(root))
+
+
+def find_or_skip(path: str, package: str, shared_folder: Path) -> Program:
+    """Return a program as ``find_program`` does, or skip the test and say why.
+
+    With ``REQUIRE_`` and the package in the environment, such as REQUIRE_NGINX, the test fails.
+    """
+    with locked(shared_folder / f"{package}.lock"):
+        try:
+            return find_program(path, package, shared_folder / package)
+        except NotInstallable as reason:
+            if os.environ.get(f"REQUIRE_{package.upper()}"):
+                raise
+            pytest.skip(f"{package}: {reason}")
 
 
 def library_path(root: Path) -> dict[str, str]:

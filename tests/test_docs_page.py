@@ -10,8 +10,8 @@ import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from tests.answers import DEFAULTS, Answers
-from tests.debian import NotInstallable, Program, find_program
-from tests.projects import Project, locked
+from tests.debian import Program, find_or_skip
+from tests.projects import Project
 from tests.test_dev import Running, running_dev
 
 _OPTIONS = [
@@ -30,13 +30,7 @@ def chromium(shared_folder: Path) -> Program:
     for name in ("chromium", "google-chrome", "chromium-browser"):
         if found := shutil.which(name):
             return Program(Path(found), {})
-    with locked(shared_folder / "chromium.lock"):
-        try:
-            return find_program("usr/lib/chromium/chromium", "chromium", shared_folder / "chromium")
-        except NotInstallable as reason:
-            if os.environ.get("REQUIRE_BROWSER"):
-                raise
-            pytest.skip(f"Chromium: {reason}")
+    return find_or_skip("usr/lib/chromium/chromium", "chromium", shared_folder)
 
 
 @pytest.fixture(scope="module")

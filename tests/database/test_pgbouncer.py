@@ -3,7 +3,6 @@
 Where PgBouncer cannot be installed the tests are skipped, unless REQUIRE_PGBOUNCER is set.
 """
 
-import os
 import signal
 import time
 from collections import Counter
@@ -15,9 +14,8 @@ import pytest
 
 from tests.database.conftest import Run, Service
 from tests.database.servers import USER, Machine, PgBouncer, Postgres
-from tests.debian import NotInstallable, find_program
+from tests.debian import find_or_skip
 from tests.processes import wait_until
-from tests.projects import locked
 
 _SERVERS = 2
 _RECOVERED = 60
@@ -27,13 +25,7 @@ _LIMITS = ("lock_timeout", "statement_timeout", "idle_in_transaction_session_tim
 @pytest.fixture(scope="module")
 def pooler(machine: Machine, primary: Postgres, shared_folder: Path) -> Iterator[PgBouncer]:
     """A pooler with two connections to the server."""
-    with locked(shared_folder / "pgbouncer.lock"):
-        try:
-            program = find_program("usr/sbin/pgbouncer", "pgbouncer", shared_folder / "pgbouncer")
-        except NotInstallable as reason:
-            if os.environ.get("REQUIRE_PGBOUNCER"):
-                raise
-            pytest.skip(f"PgBouncer: {reason}")
+    program = find_or_skip("usr/sbin/pgbouncer", "pgbouncer", shared_folder)
     pooler = PgBouncer(machine, "pgbouncer", program, primary, _SERVERS)
     pooler.start()
     yield pooler

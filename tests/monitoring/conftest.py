@@ -18,9 +18,9 @@ import pytest
 import yaml
 
 from tests.database.servers import Machine, Postgres, open_machine
-from tests.debian import NotInstallable, Program, find_program
+from tests.debian import Program, find_or_skip
 from tests.processes import free_ports, wait_until
-from tests.projects import Projects, locked, succeed
+from tests.projects import Projects, succeed
 
 _PROGRAM = Path(__file__).parents[1] / "rendered" / "monitored.py"
 _START_SECONDS = 60
@@ -218,14 +218,7 @@ class Prometheus:
 @pytest.fixture(scope="session")
 def prometheus_package(shared_folder: Path) -> Program:
     """The program; ``promtool`` stands beside it."""
-    with locked(shared_folder / "prometheus.lock"):
-        try:
-            folder = shared_folder / "prometheus"
-            return find_program("usr/bin/prometheus", "prometheus", folder)
-        except NotInstallable as reason:
-            if os.environ.get("REQUIRE_PROMETHEUS"):
-                raise
-            pytest.skip(f"Prometheus: {reason}")
+    return find_or_skip("usr/bin/prometheus", "prometheus", shared_folder)
 
 
 @contextmanager

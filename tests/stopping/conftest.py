@@ -11,9 +11,9 @@ import httpx2
 import pytest
 
 from tests.database.servers import Machine, Postgres, open_machine
-from tests.debian import NotInstallable, Program, find_program
+from tests.debian import Program, find_or_skip
 from tests.processes import free_ports, wait_until
-from tests.projects import Projects, locked, succeed
+from tests.projects import Projects, succeed
 
 _PROGRAM = Path(__file__).parents[1] / "rendered" / "stopping.py"
 # More than the pod's grace of the documentation.
@@ -71,13 +71,7 @@ def written(environment: dict[str, str], machine: Machine) -> Written:
 
 @pytest.fixture(scope="module")
 def program(shared_folder: Path) -> Program:
-    with locked(shared_folder / "nginx.lock"):
-        try:
-            return find_program("usr/sbin/nginx", "nginx", shared_folder / "nginx")
-        except NotInstallable as reason:
-            if os.environ.get("REQUIRE_NGINX"):
-                raise
-            pytest.skip(f"nginx: {reason}")
+    return find_or_skip("usr/sbin/nginx", "nginx", shared_folder)
 
 
 class Instance:
