@@ -107,8 +107,10 @@ class _Server(uvicorn.Server):
 
 
 @pytest.fixture
-async def port(app: FastAPI) -> AsyncIterator[int]:
+async def port(app: FastAPI, service: Database) -> AsyncIterator[int]:
     """Where the application is served, in the event loop of the tests."""
+    # What the driver asks when it connects would pass for a request at work.
+    await assert_pool_is_whole(service)
     listener = socket.socket(proto=socket.IPPROTO_TCP)
     listener.bind(("127.0.0.1", 0))
     config = uvicorn.Config(
