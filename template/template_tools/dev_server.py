@@ -39,7 +39,11 @@ class _Context:
     def __init__(self) -> None:
         self._forked = multiprocessing.get_context("forkserver")
         self._forked.set_forkserver_preload(_PACKAGES)
-        import_module("multiprocessing.forkserver").ensure_running()
+        # It runs when the packages are imported, so that whatever imports them next finds them
+        # compiled: to compile them takes longer than all else at the first start.
+        first = self._forked.Process(target=int)
+        first.start()
+        first.join()
 
     def Process(self, target: Callable[..., None], kwargs: Mapping[str, object]) -> BaseProcess:  # noqa: N802
         return self._forked.Process(target=_run, args=(dict(os.environ), target), kwargs=kwargs)
