@@ -235,6 +235,37 @@ class TestWhenItEnds:
             assert_gone(service, ports, KILL_SECONDS)
 
 
+class TestWhenTheCodeChanges:
+    def test_the_service_is_what_the_files_say(
+        self, make_project: Callable[[Answers], Project], tmp_path: Path
+    ) -> None:
+        with running_dev(make_project(DEFAULTS), tmp_path) as service:
+            hooks = service.project.folder / "app" / "hooks.py"
+            text = hooks.read_text("utf-8")
+            assert service.get("/changed").status_code == 404
+            hooks.write_text(f"this is no Python\n{text}", "utf-8")
+            wait_until(lambda: "SyntaxError" in service.said(), START_SECONDS, service.said)
+            # Its settings are still those of the development database and provider.
+            hooks.write_text(
+                text.replace(
+                    "def configure(app: FastAPI) -> None:\n",
+                    "def configure(app: FastAPI) -> None:\n"
+                    '    app.add_api_route("/changed", lambda: "changed")\n',
+                ),
+                "utf-8",
+            )
+            wait_until(lambda: has_answered(service, "/changed", 200), START_SECONDS, service.said)
+            token = service.project.poe("--quiet", "token").stdout.strip()
+            assert service.get("/api/v1/user/me", token).status_code == 200
+
+
+def has_answered(service: Running, path: str, status: int) -> bool:
+    """Whether the service answers so; while it is reloaded it does not answer at all."""
+    with suppress(httpx2.TransportError):
+        return service.get(path).status_code == status
+    return False
+
+
 class TestWhenItsDatabaseEnds:
     @pytest.fixture
     def service(
