@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 
 HOST = "127.0.0.1"
-_START_SECONDS = 30
+_START_SECONDS = 60
 _STOP_SECONDS = 20
 _PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
 
@@ -72,7 +72,7 @@ def wait_until(ready: Callable[[], bool], process: subprocess.Popen[bytes], what
     """Return when ``ready()`` holds.
 
     Raises:
-        DevError: The process ended first, or was not ready after half a minute.
+        DevError: The process ended first, or was not ready after a minute.
     """
     deadline = time.monotonic() + _START_SECONDS
     while not ready():
