@@ -281,6 +281,7 @@ def _development_provider(service_port: int) -> Iterator[None]:
             "DEV_PROVIDER_AUDIENCE": os.environ["SSO_AUDIENCE"],
             "DEV_PROVIDER_CLIENT_ID": os.environ["CLIENT_ID"],
             "DEV_PROVIDER_CLIENT_SECRET": os.environ["CLIENT_SECRET"],
+            "DEV_PROVIDER_SERVICE_URL": f"http://{HOST}:{service_port}",
             "DEV_PROVIDER_TOKEN_FORMAT": "opaque" if introspects else "jwt",
         }
     )
@@ -310,6 +311,7 @@ def _print_directory(settings: "Settings", port: int, *, has_tokens: bool) -> No
     ]
     if has_tokens:
         lines += [
+            f"Development page   {settings.sso_issuer}/",
             "",
             "Who am I? In another terminal:",
             f"cd {shlex.quote(str(PROJECT_ROOT))}",
