@@ -37,6 +37,8 @@ router = APIRouter()
 
 # What the service asks while it serves requests. Its metadata is fetched once an hour.
 _ASKED: frozenset[Endpoint] = frozenset({"introspection", "jwks"})
+# How many scopes are named where there may be dozens.
+_NAMED = 4
 _FAULTS = {
     "none": ("It works", HEALTHY),
     "outage": ("It answers 503", Faults(endpoints=_ASKED, status=503)),
@@ -59,7 +61,7 @@ _NOTHING = Html(
 _PERSON = Template("""<li>
 <h3>$name</h3>
 <p>$about</p>
-<p class="quiet"><code>$scopes</code></p>
+<details class="quiet"><summary>Scopes ($count)</summary><code>$scopes</code></details>
 <form method="post" class="actions" rel="noopener">
 <input type="hidden" name="as" value="$name">
 <button name="action" value="token" aria-label="Token of $name">Token</button>
@@ -123,7 +125,9 @@ async def show_introspections(state: CurrentState) -> HTMLResponse:
 @router.get("/dev/page.js")
 async def page_file(request: Request) -> FileResponse:
     """Return a file that the pages load."""
-    return FileResponse(FILES[request.url.path.rpartition("/")[2]])
+    # A file that an update has changed is loaded anew.
+    headers = {"Cache-Control": "no-cache"}
+    return FileResponse(FILES[request.url.path.rpartition("/")[2]], headers=headers)
 
 
 def _chosen(form: Parameters) -> Person:
@@ -173,11 +177,13 @@ async def _page(
 
 def _person(somebody: Person, service: ServiceDescription, state: ProviderState) -> Html:
     docs = fill(_DOCS, name=somebody.name, disabled=_disabled(state))
+    scopes = somebody.scopes(service.scopes)
     return fill(
         _PERSON,
         name=somebody.name,
         about=somebody.about,
-        scopes=" ".join(somebody.scopes(service.scopes)),
+        count=str(len(scopes)),
+        scopes=" ".join(scopes),
         # A machine has no browser.
         docs=Html() if somebody.is_machine else docs,
     )
@@ -205,6 +211,8 @@ def _introspections(state: ProviderState) -> Html:
 
 def _row(one: Introspection, required: Iterable[str]) -> Html:
     missing = [it for it in required if one.scopes is not None and it not in one.scopes]
+    if len(missing) > _NAMED:
+        missing[_NAMED:] = ["others"]
     forbidden = f" Routes that require {' or '.join(missing)} answer it with 403."
     return fill(
         _ROW,

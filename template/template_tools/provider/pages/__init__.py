@@ -31,6 +31,7 @@ def page(title: str, content: Html, *, status: int = 200, form_action: str = "")
     """
     policy = (
         "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; "
+        "img-src data:; "
         "frame-ancestors 'none'; base-uri 'none'" + (form_action and f"; form-action {form_action}")
     )
     headers = NO_STORE | {
