@@ -6,7 +6,6 @@ import re
 import secrets
 import time
 from dataclasses import dataclass, field
-from pathlib import Path
 from string import Template
 from urllib.parse import urlencode, urlsplit
 
@@ -21,7 +20,7 @@ from template_tools.provider.forms import (
     checked_scope,
     read_form,
 )
-from template_tools.provider.pages import Html, error_page, fill, page
+from template_tools.provider.pages import Html, error_page, fill, page, template
 from template_tools.provider.people import EVERYBODY, Person, person
 from template_tools.provider.state import CurrentState, ProviderState
 
@@ -31,7 +30,7 @@ _REDIRECT_URI = re.compile(LOOPBACK_ORIGIN + r"/docs/oauth2-redirect")
 _CHALLENGE = re.compile(r"[A-Za-z0-9_-]{43}")
 _VERIFIER = re.compile(r"[A-Za-z0-9._~-]{43,128}")
 _CODE_SECONDS = 60
-_FORM = Template(Path(__file__).with_name("pages").joinpath("login.html").read_text("utf-8"))
+_FORM = template("login.html")
 _PERSON = Template('<button name="person" value="$name" title="$about">$name</button>')
 
 

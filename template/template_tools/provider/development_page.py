@@ -8,7 +8,6 @@ import secrets
 import time
 from collections.abc import Iterable
 from dataclasses import replace
-from pathlib import Path
 from string import Template
 from urllib.request import getproxies
 
@@ -27,7 +26,7 @@ from template_tools.provider.forms import (
     read_form,
 )
 from template_tools.provider.introspections import Introspection
-from template_tools.provider.pages import FILES, Html, error_page, fill, page
+from template_tools.provider.pages import FILES, Html, error_page, fill, page, template
 from template_tools.provider.people import EVERYBODY, Person, person
 from template_tools.provider.service import ServiceDescription
 from template_tools.provider.state import CurrentState, ProviderState
@@ -79,7 +78,7 @@ _TOKEN = Template("""<section class="panel" aria-labelledby="token">
 _LINK = Template("<dt>$name</dt><dd>$value</dd>")
 _FAULT = Template('<button name="fault" value="$key" aria-pressed="$pressed">$name</button>')
 _NOTICE = Template('<p class="notice" role="status">$text</p>')
-_PAGE = Template(Path(__file__).with_name("pages").joinpath("development.html").read_text("utf-8"))
+_PAGE = template("development.html")
 
 
 @router.get("/")

@@ -9,7 +9,6 @@ from fastapi.responses import HTMLResponse
 from template_tools.provider.forms import NO_STORE
 
 FILES = {name: Path(__file__).with_name(name) for name in ("page.css", "page.js")}
-_PAGE = Template(Path(__file__).with_name("page.html").read_text("utf-8"))
 
 
 class Html(str):
@@ -18,10 +17,18 @@ class Html(str):
     __slots__ = ()
 
 
+def template(name: str) -> Template:
+    """Return a template of this folder; what it leaves open begins with a dollar sign."""
+    return Template(Path(__file__).with_name(name).read_text("utf-8"))
+
+
 def fill(template: Template, **values: str) -> Html:
     """Return a template with its values, escaped unless they are HTML."""
     safe = {name: it if isinstance(it, Html) else escape(it) for name, it in values.items()}
     return Html(template.substitute(safe))
+
+
+_PAGE = template("page.html")
 
 
 def page(title: str, content: Html, *, status: int = 200, form_action: str = "") -> HTMLResponse:
