@@ -227,19 +227,16 @@ def _links(state: ProviderState) -> Html:
     service, issuer = state.config.service_url, state.config.issuer
     links = {"Identity provider": f"{issuer}/.well-known/openid-configuration"}
     if service:
-        links = {
-            "Service": service,
-            "Documentation of the API": f"{service}/docs",
-            "Health": f"{service}/health",
-        } | links
+        links = {"Docs page": f"{service}/docs", "Health": f"{service}/health"} | links
         if port := configured("METRICS_PORT"):
             links["Metrics"] = f"http://127.0.0.1:{port}/metrics"
     rows = [
         fill(_LINK, name=name, value=fill(Template('<a href="$url">$url</a>'), url=url))
         for name, url in links.items()
     ]
-    if database := _database():
-        rows.append(fill(_LINK, name="Database", value=database))
+    # What a browser cannot open.
+    places = {"Service": service, "Database": _database()}
+    rows += [fill(_LINK, name=name, value=place) for name, place in places.items() if place]
     return _joined(rows)
 
 
