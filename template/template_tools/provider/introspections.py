@@ -51,8 +51,8 @@ class Introspections(deque[Introspection]):
         """Return why a token is not accepted, as far as that is known here."""
         if token is None:
             return (
-                "Unknown: a token from before the last start, another provider's, or the random "
-                "text by which the service checks that it is answered."
+                "Unknown: the random text by which the service checks that it is answered, or a "
+                "token of another provider or from before the last start."
             )
         if token.revoked:
             return "Inactive, because it was revoked."
