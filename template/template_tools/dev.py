@@ -253,9 +253,10 @@ def _wait_for_database_end() -> None:
 @contextmanager
 def _development_provider(service_port: int) -> Iterator[None]:
     """Run the development provider, and set the settings that make the service trust it."""
-    from template_tools.provider.__main__ import STATE_FILE, running_provider_url
+    from template_tools.provider.__main__ import running_provider_url
     from template_tools.provider.config import ProviderConfig, ProviderError
     from template_tools.provider.serve import published_provider
+    from template_tools.token_command import STATE_FILE
 
     if running := running_provider_url():
         raise DevError(
