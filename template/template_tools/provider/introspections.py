@@ -43,7 +43,8 @@ class Introspections(deque[Introspection]):
         if reason := self._fault(faults) or self._reason(token):
             self.appendleft(Introspection(who, client, reason))
             return
-        scopes = str(claims.get("scope", "")).split()
+        scope = claims.get("scope")
+        scopes = scope.split() if isinstance(scope, str) else []
         verdict = f"Active, with {' '.join(scopes) or 'no scope'}."
         self.appendleft(Introspection(who, client, verdict, tuple(scopes)))
 
