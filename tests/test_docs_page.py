@@ -1,13 +1,17 @@
-"""The documentation page of a service, in a real browser that reaches nothing but this machine."""
+"""The documentation page of a service, and the development page that leads to it.
+
+The browser is a real one that reaches nothing but this machine.
+"""
 
 import os
 import re
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
 from tests.answers import DEFAULTS, Answers
 from tests.debian import Program, find_or_skip
@@ -55,12 +59,8 @@ def dev(
 def test_somebody_signs_in_and_tries_a_route(
     browser: Browser, dev: Running, tmp_path: Path, scheme: str
 ) -> None:
-    faults: list[str] = []
-    with browser.new_context(color_scheme="dark" if scheme == "dark" else "light") as context:
-        context.on("request", lambda it: faults.append(it.url) if not _is_here(it.url) else None)
+    with _watched(browser, scheme) as (context, faults):
         page = context.new_page()
-        page.on("pageerror", lambda error: faults.append(str(error)))
-        page.on("console", lambda it: faults.append(it.text) if it.type == "error" else None)
         page.goto(f"http://127.0.0.1:{dev.port}/docs")
         page.get_by_role("button", name="Authorize").click()
         _sign_in(page)
@@ -69,6 +69,72 @@ def test_somebody_signs_in_and_tries_a_route(
         background = page.evaluate("getComputedStyle(document.documentElement).backgroundColor")
     assert (background != "rgba(0, 0, 0, 0)") is (scheme == "dark")
     assert faults == []
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_one_click_on_the_development_page_leads_to_the_docs_page_as_a_person(
+    browser: Browser, dev: Running, tmp_path: Path, scheme: str
+) -> None:
+    with _watched(browser, scheme) as (context, faults):
+        page = context.new_page()
+        page.goto(_development_page(dev))
+        with page.expect_popup() as opened:
+            page.get_by_role("button", name="Docs page as luis").click()
+        docs = opened.value
+        docs.locator(".authorize.locked").wait_for()
+        assert docs.url == f"http://127.0.0.1:{dev.port}/docs"
+        assert _status(docs, "/api/v1/user/me") == "200"
+        docs.get_by_text('"username": "luis"').first.wait_for()
+        # It shows by itself what the service has asked.
+        page.locator("#introspections").get_by_text("luis").first.wait_for()
+        page.get_by_role("button", name="Token of ana").click()
+        page.get_by_role("button", name="Copy").first.wait_for()
+        page.screenshot(path=_kept(tmp_path, f"development-{scheme}.png"), full_page=True)
+    assert faults == []
+
+
+def test_the_development_page_works_without_javascript(browser: Browser, dev: Running) -> None:
+    with browser.new_context(java_script_enabled=False) as context:
+        page = context.new_page()
+        page.goto(_development_page(dev))
+        page.get_by_role("button", name="Token of eva").click()
+        token = page.locator("pre").nth(1).inner_text()
+    assert dev.get("/api/v1/user/me", token).json()["username"] == "eva"
+    assert dev.get("/api/v1/user/", token).status_code == 403
+
+
+def test_a_link_to_the_docs_page_signs_nobody_in_by_itself(
+    browser: Browser, dev: Running, tmp_path: Path
+) -> None:
+    with _watched(browser, "light") as (context, faults):
+        page = context.new_page()
+        page.goto(f"http://127.0.0.1:{dev.port}/docs?login_hint=ana")
+        assert page.get_by_label("Username").input_value() == "ana"
+        page.screenshot(path=_kept(tmp_path, "login.png"))
+        page.get_by_role("button", name="Cancel").click()
+        page.get_by_text("The login was cancelled.").wait_for()
+        page.goto(f"http://127.0.0.1:{dev.port}/docs?login_hint=ana")
+        page.get_by_role("button", name="Log in").click()
+        page.locator(".authorize.locked").wait_for()
+    assert faults == []
+
+
+@contextmanager
+def _watched(browser: Browser, scheme: str) -> Iterator[tuple[BrowserContext, list[str]]]:
+    """A browser's profile, and what went wrong in it: errors, and requests to elsewhere."""
+    faults: list[str] = []
+    with browser.new_context(color_scheme="dark" if scheme == "dark" else "light") as context:
+        context.on("request", lambda it: faults.append(it.url) if not _is_here(it.url) else None)
+        context.on("weberror", lambda it: faults.append(str(it.error)))
+        context.on("console", lambda it: faults.append(it.text) if it.type == "error" else None)
+        yield context, faults
+
+
+def _development_page(dev: Running) -> str:
+    """Return the address that the command has printed."""
+    found = re.search(r"^ +Development page +(http://\S+)$", dev.said(), re.MULTILINE)
+    assert found is not None, dev.said()
+    return found[1]
 
 
 def _sign_in(page: Page) -> None:

@@ -21,6 +21,14 @@ def configured(name: str, root: Path = PROJECT_ROOT) -> str | None:
     return os.environ.get(name) or in_file or None
 
 
+def roles_claim() -> str:
+    """Return the name of the claim in which the service looks for roles.
+
+    The service takes a name with dots for a name first, and for a path if there is none.
+    """
+    return configured("SSO_ROLES_CLAIM") or "roles"
+
+
 @cache
 def _keep_from_others(file: Path) -> None:
     """Let other users of the machine not read a file that holds secrets, and say so."""

@@ -253,9 +253,10 @@ def _wait_for_database_end() -> None:
 @contextmanager
 def _development_provider(service_port: int) -> Iterator[None]:
     """Run the development provider, and set the settings that make the service trust it."""
-    from template_tools.provider.__main__ import STATE_FILE, running_provider_url
+    from template_tools.provider.__main__ import running_provider_url
     from template_tools.provider.config import ProviderConfig, ProviderError
     from template_tools.provider.serve import published_provider
+    from template_tools.token_command import STATE_FILE
 
     if running := running_provider_url():
         raise DevError(
@@ -281,6 +282,7 @@ def _development_provider(service_port: int) -> Iterator[None]:
             "DEV_PROVIDER_AUDIENCE": os.environ["SSO_AUDIENCE"],
             "DEV_PROVIDER_CLIENT_ID": os.environ["CLIENT_ID"],
             "DEV_PROVIDER_CLIENT_SECRET": os.environ["CLIENT_SECRET"],
+            "DEV_PROVIDER_SERVICE_URL": f"http://{HOST}:{service_port}",
             "DEV_PROVIDER_TOKEN_FORMAT": "opaque" if introspects else "jwt",
         }
     )
@@ -310,6 +312,7 @@ def _print_directory(settings: "Settings", port: int, *, has_tokens: bool) -> No
     ]
     if has_tokens:
         lines += [
+            f"Development page   {settings.sso_issuer}/",
             "",
             "Who am I? In another terminal:",
             f"cd {shlex.quote(str(PROJECT_ROOT))}",

@@ -9,8 +9,9 @@ from fastapi.responses import JSONResponse, Response
 from pydantic import JsonValue, ValidationError
 from starlette.middleware.cors import CORSMiddleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.types import Receive, Scope, Send
 
-from template_tools.provider import authorization, token_endpoint
+from template_tools.provider import authorization, development_page, token_endpoint
 from template_tools.provider.clients import basic_credentials
 from template_tools.provider.config import (
     LOOPBACK_HOSTS,
@@ -20,12 +21,14 @@ from template_tools.provider.config import (
 )
 from template_tools.provider.forms import NO_STORE, OAuthError, read_form
 from template_tools.provider.keys import Claims
+from template_tools.provider.people import EVERYBODY, person
 from template_tools.provider.state import CurrentState, ProviderState
 from template_tools.provider.tokens import TokenRequest
 
 router = APIRouter()
 _OPENID_PATH = "/.well-known/openid-configuration"
 _OAUTH_PATH = "/.well-known/oauth-authorization-server"
+_PAGES = ("/", "/dev/introspections", "/authorize", "/login")
 
 
 def create_provider(config: ProviderConfig) -> FastAPI:
@@ -42,9 +45,10 @@ def create_provider(config: ProviderConfig) -> FastAPI:
         app.include_router(part, prefix=path)
     # RFC 8414 §3.1 puts the well-known part in front of the issuer's path, OpenID behind it.
     app.add_api_route(_OAUTH_PATH + path, metadata)
+    app.include_router(development_page.router)
     # Pages of this machine, such as a docs page, may send requests.
     app.add_middleware(
-        CORSMiddleware,
+        _CrossOrigin,
         allow_origin_regex=LOOPBACK_ORIGIN,
         allow_methods=("GET", "POST"),
         # The docs page sends X-Requested-With along with its token request.
@@ -54,6 +58,14 @@ def create_provider(config: ProviderConfig) -> FastAPI:
     app.add_exception_handler(OAuthError, _answer_oauth_error)
     app.add_exception_handler(ValidationError, _answer_invalid_json)
     return app
+
+
+class _CrossOrigin(CORSMiddleware):
+    """Lets other pages call the endpoints, and read none of the pages for the developer."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        is_page = scope["type"] == "http" and scope["path"].endswith(_PAGES)
+        await (self.app if is_page else super().__call__)(scope, receive, send)
 
 
 async def _answer_oauth_error(_request: Request, error: Exception) -> Response:
@@ -90,10 +102,16 @@ async def introspect(request: Request, state: CurrentState) -> Response:
     """Describe a token to the registered client (RFC 7662 §2)."""
     state.calls["introspection"] += 1
     form = await read_form(request)
-    state.clients.authenticate_registered(request, form)
+    try:
+        state.clients.authenticate_registered(request, form)
+    except OAuthError as error:
+        state.introspections.add_refused_client(error.description)
+        raise
     token = form.require("token")
     description = state.tokens.describe(token)
-    return await state.faults.take("introspection", token).respond(description)
+    faults = state.faults.take("introspection", token)
+    state.introspections.add(state.tokens.get(token), faults)
+    return await faults.respond(description)
 
 
 @router.post("/revoke")
@@ -133,10 +151,41 @@ async def userinfo(request: Request, state: CurrentState) -> Response:
 
 @router.post("/dev/tokens")
 async def mint_token(request: Request, state: CurrentState) -> Response:
-    """Issue the token that a `TokenRequest` describes, to the registered client."""
+    """Issue the token that a `TokenRequest` describes, to the registered client.
+
+    With the parameter `as`, it describes what differs from a token for everything that somebody
+    may do; the answer then has notes for the developer.
+    """
     state.clients.by_secret(*basic_credentials(request))
     wanted = TokenRequest.model_validate_json(await request.body())
-    return JSONResponse(token_endpoint.token_response(state.tokens.mint(wanted)), headers=NO_STORE)
+    notes: list[JsonValue] = []
+    if (name := request.query_params.get("as")) is not None:
+        wanted, notes = await _of_somebody(name, wanted, state)
+    response = token_endpoint.token_response(state.tokens.mint(wanted))
+    return JSONResponse(response | {"notes": notes}, headers=NO_STORE)
+
+
+async def _of_somebody(
+    name: str, wanted: TokenRequest, state: ProviderState
+) -> tuple[TokenRequest, list[JsonValue]]:
+    try:
+        somebody = person(name)
+    except ValueError as error:
+        raise OAuthError("invalid_request", str(error)) from error
+    notes: list[JsonValue] = []
+    if name not in EVERYBODY:
+        notes.append(
+            f"Nobody here is called {name}, so the token is for somebody new. "
+            f"There are {', '.join(EVERYBODY)}."
+        )
+    given = wanted.model_dump(exclude_unset=True)
+    scope = given.get("scope")
+    if "scope" not in given:
+        service = await state.ask_service()
+        scope = " ".join(somebody.scopes(service.scopes))
+        if service.problem:
+            notes.append(f"{service.problem} The token has: {scope or 'none'}.")
+    return TokenRequest.model_validate(somebody.claims(scope or "") | given), notes
 
 
 def _bearer_error(status: int, error: str | None) -> Response:

@@ -6,7 +6,6 @@ import re
 import secrets
 import time
 from dataclasses import dataclass, field
-from html import escape
 from string import Template
 from urllib.parse import urlencode, urlsplit
 
@@ -21,6 +20,8 @@ from template_tools.provider.forms import (
     checked_scope,
     read_form,
 )
+from template_tools.provider.pages import Html, error_page, fill, page, template
+from template_tools.provider.people import EVERYBODY, Person, person
 from template_tools.provider.state import CurrentState, ProviderState
 
 router = APIRouter()
@@ -29,48 +30,8 @@ _REDIRECT_URI = re.compile(LOOPBACK_ORIGIN + r"/docs/oauth2-redirect")
 _CHALLENGE = re.compile(r"[A-Za-z0-9_-]{43}")
 _VERIFIER = re.compile(r"[A-Za-z0-9._~-]{43,128}")
 _CODE_SECONDS = 60
-_PAGE_HEADERS = NO_STORE | {
-    "Content-Security-Policy": (
-        "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'; base-uri 'none'"
-    ),
-    "Referrer-Policy": "same-origin",
-}
-_PAGE = Template("""<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>$title</title>
-<style>
-:root { color-scheme: light dark; }
-body { font: 16px/1.5 system-ui, sans-serif; max-width: 26rem; margin: 12vh auto; padding: 0 1rem; }
-.notice { border-left: 4px solid #c77700; padding: 0.25rem 0.75rem; }
-label, input { display: block; width: 100%; box-sizing: border-box; font: inherit; }
-label, button { margin: 1rem 0.5rem 0 0; }
-input, button { padding: 0.5rem; font: inherit; }
-code { overflow-wrap: anywhere; }
-</style>
-</head>
-<body>
-<h1>$title</h1>
-$content
-</body>
-</html>
-""")
-_FORM = Template("""<p class="notice">This is the development identity provider.
-There is no password: anyone can log in as anyone.</p>
-<p><code>$client</code> on <code>$origin</code> asks for <code>$scope</code>.</p>
-<form method="post" action="$action">
-<input type="hidden" name="login" value="$login">
-<label>Username
-<input name="username" value="$username" maxlength="100" autocomplete="username" autofocus required>
-</label>
-<label>Extra scopes, separated by spaces
-<input name="extra_scopes" maxlength="1000" autocomplete="off">
-</label>
-<button name="action" value="login">Log in</button>
-<button name="action" value="cancel" formnovalidate>Cancel</button>
-</form>""")
+_FORM = template("login.html")
+_PERSON = Template('<button name="person" value="$name" title="$about">$name</button>')
 
 
 @dataclass(frozen=True)
@@ -90,7 +51,7 @@ class AuthorizationCode:
     """An authorization code, and the login that it stands for."""
 
     request: AuthorizationRequest
-    username: str
+    person: Person
     scope: str
     value: str = field(default_factory=lambda: secrets.token_urlsafe(32))
     created_at: float = field(default_factory=time.time)
@@ -120,20 +81,31 @@ async def authorize(request: Request, state: CurrentState) -> Response:
         asked = _check_request(parameters, redirect_uri, state.config)
     except OAuthError as error:
         return _send_back(redirect_uri, _error_answer(error, parameters.get("state")), state)
+    hint = parameters.get("login_hint") or "dev"
+    # The development page has asked already who it is.
+    if chosen := state.tickets.pop(hint, None):
+        return _log_in(asked, chosen, "", state)
     # The login continues under a random name, which no other website can read or guess.
     login = secrets.token_urlsafe(32)
     state.logins[login] = asked
-    content = _FORM.substitute(
-        client=escape(asked.client_id),
-        origin=escape("http://" + urlsplit(asked.redirect_uri).netloc),
-        scope=escape(asked.scope),
-        action=escape(f"{state.config.issuer_path}/login"),
+    origin = "http://" + urlsplit(asked.redirect_uri).netloc
+    content = fill(
+        _FORM,
+        client=asked.client_id,
+        origin=origin,
+        scope=asked.scope,
+        action=f"{state.config.issuer_path}/login",
         login=login,
-        username=escape(parameters.get("login_hint") or "dev"),
+        username=hint,
+        people=Html(
+            "\n".join(
+                fill(_PERSON, name=it.name, about=it.about)
+                for it in EVERYBODY.values()
+                if not it.is_machine
+            )
+        ),
     )
-    return HTMLResponse(
-        _PAGE.substitute(title="Development login", content=content), 200, _PAGE_HEADERS
-    )
+    return page("Development login", content, form_action=f"'self' {origin}")
 
 
 @router.post("/login")
@@ -149,14 +121,28 @@ async def log_in(request: Request, state: CurrentState) -> Response:
     try:
         if form.get("action") == "cancel":
             raise OAuthError("access_denied", "The login was cancelled.")
-        username = (form.get("username") or "").strip()
-        if not username.isprintable() or not 1 <= len(username) <= 100:
-            raise OAuthError("access_denied", "A username has 1 to 100 printable characters.")
-        words = [*asked.scope.split(), *(form.get("extra_scopes") or "").split()]
-        scope = checked_scope(" ".join(dict.fromkeys(words)))
+        somebody = person(form.get("person") or (form.get("username") or "").strip())
+    except ValueError as error:
+        denied = OAuthError("access_denied", f"{error}.")
+        return _send_back(asked.redirect_uri, _error_answer(denied, asked.state), state)
     except OAuthError as error:
         return _send_back(asked.redirect_uri, _error_answer(error, asked.state), state)
-    code = AuthorizationCode(request=asked, username=username, scope=scope)
+    return _log_in(asked, somebody, form.get("extra_scopes") or "", state)
+
+
+def _log_in(
+    asked: AuthorizationRequest, somebody: Person, extra_scopes: str, state: ProviderState
+) -> Response:
+    """Send a code back, for what was asked for and this person may have, and the extra scopes."""
+    granted = [scope for scope in asked.scope.split() if somebody.may_have(scope)]
+    words = dict.fromkeys([*granted, *extra_scopes.split()])
+    try:
+        if not words:
+            raise OAuthError("access_denied", "This user may have none of the scopes.")
+        scope = checked_scope(" ".join(words))
+    except OAuthError as error:
+        return _send_back(asked.redirect_uri, _error_answer(error, asked.state), state)
+    code = AuthorizationCode(request=asked, person=somebody, scope=scope)
     state.codes[code.value] = code
     return _send_back(asked.redirect_uri, {"code": code.value, "state": asked.state}, state)
 
@@ -200,9 +186,7 @@ def _check_request(
 
 
 def _error_page(error: OAuthError) -> HTMLResponse:
-    content = f"<p>{escape(error.description)}</p>"
-    page = _PAGE.substitute(title="This login cannot continue", content=content)
-    return HTMLResponse(page, error.status, _PAGE_HEADERS)
+    return error_page("This login cannot continue", error.description, error.status)
 
 
 def _send_back(

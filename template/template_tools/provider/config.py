@@ -25,7 +25,8 @@ class ProviderConfig:
 
     `issuer` has no trailing slash; its path is free, while the provider sets its scheme, host and
     port. `audience` is the `aud` of every token. `docs_client_id` names the public client of the
-    docs page's Authorize button. The lifetime is in seconds.
+    docs page's Authorize button. The lifetime is in seconds. `service_url` is where the service
+    runs; without it the development page has no links, and the scopes of the routes are unknown.
 
     Raises:
         ProviderError: A value is empty or cannot be used.
@@ -39,6 +40,7 @@ class ProviderConfig:
     token_format: TokenFormat = "opaque"  # noqa: S105 - a format, not a secret.
     access_token_lifetime: int = 3600
     default_scope: str = "openid profile email"
+    service_url: str = ""
 
     def __post_init__(self) -> None:
         """Refuse what would make a provider that nobody can use."""
@@ -49,6 +51,10 @@ class ProviderConfig:
             raise ProviderError("The provider needs a client_secret and an audience: set both.")
         if self.client_id == self.docs_client_id:
             raise ProviderError("The provider's client_id and docs_client_id must differ.")
+        if self.service_url and not re.fullmatch(LOOPBACK_ORIGIN, self.service_url):
+            raise ProviderError(
+                "The provider's service_url must be of this machine, as http://127.0.0.1:8000."
+            )
         if self.token_format not in ("opaque", "jwt"):
             raise ProviderError('The provider\'s token_format must be "opaque" or "jwt".')
 
@@ -59,11 +65,18 @@ class ProviderConfig:
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> "ProviderConfig":
-        """Read DEV_PROVIDER_AUDIENCE, _CLIENT_ID, _CLIENT_SECRET, _DOCS_CLIENT_ID, _TOKEN_FORMAT.
+        """Read DEV_PROVIDER_AUDIENCE, _CLIENT_ID and so on, whose names are those of the fields.
 
         An unset or empty variable keeps the default; the default secret is a random one.
         """
-        names = ("audience", "client_id", "client_secret", "docs_client_id", "token_format")
+        names = (
+            "audience",
+            "client_id",
+            "client_secret",
+            "docs_client_id",
+            "service_url",
+            "token_format",
+        )
         found = {name: environment.get(f"DEV_PROVIDER_{name.upper()}", "") for name in names}
         # An unknown token format is refused by __post_init__.
         return cls(**{name: value for name, value in found.items() if value})  # type: ignore[arg-type]

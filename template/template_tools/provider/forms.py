@@ -1,6 +1,7 @@
 """The parameters of OAuth requests, and the errors that answer malformed ones."""
 
 import re
+from typing import TypeGuard
 from urllib.parse import parse_qs
 
 from fastapi import Request
@@ -60,6 +61,11 @@ class Parameters:
         """Return the requested scope; raise OAuthError for a malformed one (RFC 6749 §3.3)."""
         scope = self.get("scope")
         return scope if scope is None else checked_scope(scope)
+
+
+def is_scope(word: object) -> TypeGuard[str]:
+    """Whether something is one scope (RFC 6749, Appendix A.4)."""
+    return isinstance(word, str) and " " not in word and _SCOPE.fullmatch(word) is not None
 
 
 def checked_scope(scope: str) -> str:

@@ -1,5 +1,6 @@
 """The state of a running provider, all of it in memory."""
 
+import asyncio
 from collections import Counter
 from typing import TYPE_CHECKING, Annotated
 
@@ -8,7 +9,10 @@ from fastapi import Depends, FastAPI, Request
 from template_tools.provider.clients import ClientRegistry
 from template_tools.provider.config import ProviderConfig
 from template_tools.provider.faults import HEALTHY, Endpoint, FaultSwitch
+from template_tools.provider.introspections import Introspections
 from template_tools.provider.keys import Claims
+from template_tools.provider.people import Person
+from template_tools.provider.service import ServiceDescription, describe_service
 from template_tools.provider.tokens import TokenStore
 
 if TYPE_CHECKING:
@@ -26,6 +30,10 @@ class ProviderState:
         self.calls: Counter[Endpoint] = Counter()
         self.logins: dict[str, AuthorizationRequest] = {}
         self.codes: dict[str, AuthorizationCode] = {}
+        self.tickets: dict[str, Person] = {}
+        """Who the development page has sent to sign in, by a random `login_hint`."""
+        self.introspections = Introspections(config)
+        self.service = ServiceDescription()
 
     def metadata(self) -> Claims:
         """Return the metadata document (OpenID Connect Discovery 1.0 §3, RFC 8414 §2)."""
@@ -53,11 +61,16 @@ class ProviderState:
             "request_uri_parameter_supported": False,
         }
 
+    async def ask_service(self) -> ServiceDescription:
+        """Return what the service says of itself now, and remember it."""
+        self.service = await asyncio.to_thread(describe_service, self.config.service_url)
+        return self.service
+
     def reset(self) -> None:
         """Forget all tokens, logins, counts and faults; the key stays."""
         self.tokens.clear()
         self.faults.set(HEALTHY)
-        for memory in (self.calls, self.logins, self.codes):
+        for memory in (self.calls, self.logins, self.codes, self.tickets, self.introspections):
             memory.clear()
 
 

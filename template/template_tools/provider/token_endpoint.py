@@ -62,13 +62,11 @@ def _authorization_code(client: Client, form: Parameters, state: ProviderState) 
     if code is None:
         raise OAuthError("invalid_grant", "The code is unknown or was used before.")
     code.check(client.id, form.get("redirect_uri"), form.get("code_verifier"))
-    request = TokenRequest(
-        username=code.username,
-        client_id=client.id,
-        scope=code.scope,
-        expires_in=state.config.access_token_lifetime,
-    )
-    access = state.tokens.mint(request)
+    claims = code.person.claims(code.scope) | {
+        "client_id": client.id,
+        "expires_in": state.config.access_token_lifetime,
+    }
+    access = state.tokens.mint(TokenRequest.model_validate(claims))
     body = token_response(access)
     if "openid" in code.scope.split():
         body["id_token"] = _id_token(code, access, state)
@@ -79,12 +77,12 @@ def _id_token(code: AuthorizationCode, access: Token, state: ProviderState) -> s
     """Sign an ID token (OpenID Connect Core §2); its audience is the client, never the API."""
     claims: Claims = {
         "iss": state.config.issuer,
-        "sub": subject_of(code.username),
+        "sub": subject_of(code.person.name),
         "aud": code.request.client_id,
         "iat": access.claims["iat"],
         "exp": access.claims["exp"],
         "auth_time": int(code.created_at),
-        "preferred_username": code.username,
+        "preferred_username": code.person.name,
     }
     if code.request.nonce is not None:
         claims["nonce"] = code.request.nonce
