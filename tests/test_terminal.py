@@ -5,6 +5,7 @@ import os
 import pty
 import re
 import select
+import shlex
 import shutil
 import struct
 import subprocess
@@ -19,6 +20,7 @@ from pathlib import Path
 import pytest
 
 from tests.answers import DEFAULTS, Answers
+from tests.debian import Program, find_or_skip
 from tests.processes import free_ports, processes_of, wait_until
 from tests.projects import RELEASE, REPOSITORY, Project, commit, output, succeed
 from tests.test_copier_yml import DOCUMENT
@@ -27,7 +29,7 @@ from tests.test_dev import START_SECONDS, STOP_SECONDS, running
 type MakeProject = Callable[[Answers], Project]
 
 STYLE = re.compile(r"\x1b\[[\d;?]*[A-Za-z]")
-SECONDS = 60
+SECONDS = 20
 
 
 @dataclass
@@ -49,11 +51,7 @@ class Terminal:
         while text not in (new := STYLE.sub("", self.raw[self.seen :])):
             assert time.monotonic() < deadline, new
             if select.select([self.descriptor], [], [], 0.1)[0]:
-                try:
-                    self.raw += os.read(self.descriptor, 65536).decode(errors="replace")
-                except OSError:
-                    # Linux reports the end of a terminal so.
-                    assert text in STYLE.sub("", self.raw[self.seen :]), self.raw
+                self.raw += os.read(self.descriptor, 65536).decode(errors="replace")
         self.seen = len(self.raw)
         return new
 
@@ -90,75 +88,150 @@ def coloured(project: Project, **more: str) -> dict[str, str]:
     return kept | {"TERM": "xterm-256color"} | more
 
 
+@dataclass
+class Screen:
+    """A shell in tmux, which shows what a person would see in a terminal of 80 columns."""
+
+    tmux: Program
+    folder: Path
+
+    def run(self, *command: str) -> str:
+        """Run a command of tmux, on a server of the test's own."""
+        socket = str(self.folder / "tmux")
+        words = (self.tmux.path, "-f", "/dev/null", "-S", socket, *command)
+        return succeed(*words, cwd=self.folder, env={**os.environ, **self.tmux.env})
+
+    def type(self, text: str) -> None:
+        """Replace what is in the field of an answer, and press Enter."""
+        self.run("send-keys", "C-e", "C-u")
+        if text:
+            self.run("send-keys", "-l", text)
+        self.run("send-keys", "Enter")
+
+    def shows(self, text: str) -> bool:
+        """Whether a line of the screen has the text."""
+        return text in self.run("capture-pane", "-p", "-J")
+
+    def wait_for(self, text: str) -> None:
+        """Return when the text is shown."""
+        wait_until(lambda: self.shows(text), SECONDS, lambda: self.run("capture-pane", "-p"))
+
+
 class TestTheQuestions:
-    def test_each_reason_of_a_refusal_is_shown_whole(self, tmp_path: Path, template: Path) -> None:
-        command = (sys.executable, "-m", "copier", "copy", template, tmp_path / "new")
-        with terminal(*command, cwd=tmp_path, env=os.environ | {"TERM": "xterm"}) as copier:
-            self.refuse(copier, "project_name", " ", "Leave out the outer spaces")
-            self.refuse(copier, "project_name", "x" * 61, "Write 1-60 characters on one line")
-            self.answer(copier, "Shop", "One sentence")
-            self.refuse(copier, "description", "x" * 201, "Write 1-200 characters on one line")
-            self.answer(copier, "Sells.", "machines")
-            self.refuse(copier, "project_slug", "A", "Write only a-z, 0-9 and hyphens")
-            self.refuse(copier, "project_slug", "a", "Write 2 to 40 characters")
-            self.refuse(copier, "project_slug", "1a", "Write a letter first")
-            self.refuse(copier, "project_slug", "a--b", "Write words joined by single -")
-            self.refuse(copier, "project_slug", "fastapi", "Write another: a package has it")
-            self.answer(copier, "shop", "Python")
-            for question in ("CI", "pull request", "elsewhere", "PostgreSQL"):
-                copier.type("\r")
-                copier.read_until(question)
-            self.refuse(copier, "database_url", "x", "Write postgresql://user@host/name")
-            secret = "postgresql://a:b@c/d"
-            self.refuse(copier, "database_url", secret, "Leave the password to .env only")
-            self.answer(copier, "", "issuer")
-            self.refuse(copier, "sso_issuer", "x", "Write https://host/path, or nothing")
-            self.answer(copier, "https://sso.example.com", "aud of its tokens")
-            self.refuse(copier, "sso_audience", "a b", "Write 1-255 ASCII, no space or ${")
-            self.answer(copier, "shop", "The client at the provider")
-            self.refuse(copier, "sso_client_id", "ñ", "Write 1 to 255 ASCII, and no ${")
-            self.answer(copier, "shop", "secret")
-            self.refuse(copier, "sso_client_secret", "ñ", "Write up to 500 ASCII, no ${")
-            self.answer(copier, "", "How a token is checked")
-            for question in ("Valkey", "password here", "Shop is ready"):
-                copier.type("\r")
-                copier.read_until(question)
-            said = copier.read_to_end()
-        assert f"cd {tmp_path}/new" in said
-        assert "the client's secret goes into CLIENT_SECRET, in .env" in said
-        assert "the database's password" not in said
+    @pytest.fixture
+    def copy(
+        self, tmp_path: Path, template: Path, shared_folder: Path
+    ) -> Iterator[Callable[[str], Screen]]:
+        """Copy the template into a folder of this name."""
+        screen = Screen(find_or_skip("usr/bin/tmux", "tmux", shared_folder), tmp_path)
 
-    def answer(self, copier: Terminal, text: str, then: str) -> None:
-        """Replace what is in the field, and wait for the next question."""
-        copier.type(f"\x05\x15{text}\r")
-        copier.read_until(then)
+        def copy(name: str) -> Screen:
+            command = (sys.executable, "-m", "copier", "copy", template, tmp_path / name)
+            shell = f"{shlex.join(map(str, command))} && sleep 600"
+            screen.run("new-session", "-d", "-x", "80", "-y", "50", "-c", str(tmp_path), shell)
+            screen.wait_for("as people say it")
+            return screen
 
-    def refuse(self, copier: Terminal, question: str, text: str, reason: str) -> None:
-        """Give an answer that is refused."""
-        copier.type(f"\x05\x15{text}\r")
-        shown = copier.read_until(f"question '{question}': {reason}")
-        assert "Traceback" not in shown
+        yield copy
+        screen.run("kill-server")
+
+    def test_each_reason_of_a_refusal_is_shown_whole(self, copy: Callable[[str], Screen]) -> None:
+        screen = copy("new")
+        for question, answers, then in (
+            (
+                "project_name",
+                {" ": "Leave out the outer spaces", "x" * 61: "Write 1-60 characters on one line"},
+                ("Shop", "One sentence"),
+            ),
+            (
+                "description",
+                {"x" * 201: "Write 1-200 characters on one line"},
+                ("Sells.", "for machines"),
+            ),
+            (
+                "project_slug",
+                {
+                    "A": "Write only a-z, 0-9 and hyphens",
+                    "a": "Write 2 to 40 characters",
+                    "1a": "Write a letter first",
+                    "a--b": "Write words joined by single -",
+                    "fastapi": "Write another: a package has it",
+                },
+                ("shop", "The Python"),
+            ),
+            ("python_version", {}, ("", "Which CI")),
+            ("ci", {}, ("", "pull request")),
+            ("template_updates", {}, ("", "Nothing: a bare process.")),
+            ("deploy", {}, ("", "The PostgreSQL")),
+            (
+                "database_url",
+                {
+                    "x": "Write postgresql://user@host/name",
+                    "postgresql://a:b@c/d": "Leave the password to .env only",
+                },
+                ("postgresql://a@c/d", "identity provider's issuer"),
+            ),
+            (
+                "sso_issuer",
+                {"x": "Write https://host/path, or nothing"},
+                ("https://sso.example.com", "in the aud"),
+            ),
+            (
+                "sso_audience",
+                {"a b": "Write 1-255 ASCII, no space or ${"},
+                ("shop", "The client at"),
+            ),
+            (
+                "sso_client_id",
+                {"a ": "Leave out the outer spaces", "a${": "Write 1 to 255 ASCII, and no ${"},
+                ("shop", "client's secret"),
+            ),
+            (
+                "sso_client_secret",
+                {"a${": "Write up to 500 ASCII, no ${"},
+                ("", "How a token is checked"),
+            ),
+            ("sso_mode", {}, ("", "a server that all replicas share")),
+            ("token_cache", {}, ("", "password here")),
+        ):
+            for answer, reason in answers.items():
+                screen.type(answer)
+                screen.wait_for(f"Validation error for question '{question}': {reason}")
+            screen.type(then[0])
+            screen.wait_for(then[1])
+        screen.type("")
+        screen.wait_for("Shop is ready")
+        assert screen.shows(f"cd {screen.folder}/new")
+        assert screen.shows("the database's password goes into DATABASE_URL, in .env")
+        assert screen.shows("the client's secret goes into CLIENT_SECRET, in .env")
 
     def test_without_a_provider_nothing_is_asked_about_it(
-        self, tmp_path: Path, template: Path
+        self, copy: Callable[[str], Screen]
     ) -> None:
-        command = (sys.executable, "-m", "copier", "copy", template, tmp_path / "it's new")
-        with terminal(*command, cwd=tmp_path, env=os.environ | {"TERM": "xterm"}) as copier:
-            for question in ("name", "One sentence", "machines", "Python", "CI", "pull request"):
-                copier.read_until(question)
-                copier.type("\r")
-            for question in ("elsewhere", "PostgreSQL", "issuer", "How a token is checked"):
-                copier.read_until(question)
-                copier.type("\r")
-            for question in ("Valkey", "password here"):
-                copier.read_until(question)
-                copier.type("\r")
-            copier.read_until("is ready")
-            said = copier.read_to_end()
-        assert "The client at the provider" not in STYLE.sub("", said)
+        screen = copy("it's new")
+        following = (
+            "One sentence",
+            "for machines",
+            "The Python",
+            "Which CI",
+            "pull request",
+            "elsewhere",
+            "The PostgreSQL",
+            "identity provider's issuer",
+            "How a token is checked",
+            "all replicas share",
+            "password here",
+        )
+        for question in following:
+            screen.run("send-keys", "Enter")
+            screen.wait_for(question)
+        assert not screen.shows("The client at the provider")
+        screen.run("send-keys", "Enter")
+        screen.wait_for("is ready")
         # It can be pasted into a shell.
-        assert f"cd '{tmp_path}/it'\"'\"'s new'" in said
-        assert "CLIENT_SECRET, in .env" not in said
+        folder = shlex.quote(f"{screen.folder}/it's new")
+        assert screen.shows(f"cd {folder}")
+        assert not screen.shows("CLIENT_SECRET, in .env")
 
     def test_an_update_says_the_release_and_the_next_commands(
         self, tmp_path: Path, template: Path
@@ -172,7 +245,7 @@ class TestTheQuestions:
         with terminal(*command, cwd=folder, env=os.environ | {"TERM": "xterm"}) as update:
             said = STYLE.sub("", update.read_to_end())
         assert f"My Service stands on release {RELEASE} now. Next:" in said
-        assert "    git diff --check " in said
+        assert "\n  git diff --check " in said
         assert f"{template}/CHANGELOG.md" in said
         assert f"{template}/docs/questions.md#answered-anew" in said
 

@@ -247,7 +247,8 @@ def _text(cell: Cell) -> str:
     template = next((it for pattern, it in _TEXTS if re.search(pattern, name)), "")
     if name == "name" and _PEOPLE.search(cell.column.table.name):
         template = "{row.first} {row.last}"
-    text = template.format(row=row) or str(cell.default or f"{row.word} {row.word}")
+    default = cell.default if isinstance(cell.default, str) and not cell.is_unique else ""
+    text = default or template.format(row=row) or f"{row.word} {row.word}"
     end = ""
     if "@" in text:
         text, at, domain = text.partition("@")

@@ -29,23 +29,19 @@ def print_error(error: object) -> None:
 def print_traceback(error: BaseException, root: Path = PROJECT_ROOT) -> None:
     """Print where the project's own code has raised an error, without the frames of packages."""
     found = TracebackException.from_exception(error)
-    shortened = _shorten(found, root)
-    whole = TracebackException.from_exception(error)
-    print("".join((found if shortened else whole).format()).rstrip(), file=sys.stderr)
+    if not _shorten(found, root) and not isinstance(error, SyntaxError):
+        found = TracebackException.from_exception(error)
+    print("".join(found.format()).rstrip(), file=sys.stderr)
 
 
 def _shorten(found: TracebackException, root: Path) -> bool:
     """Leave the project's frames; return whether there are any."""
-    own = [frame for frame in found.stack if _is_own(frame.filename, root)]
+    own = [frame for frame in found.stack if _is_own(Path(frame.filename), root)]
     found.stack = StackSummary.from_list(own)
     behind = [it for it in (found.__cause__, found.__context__) if it is not None]
-    return any([bool(own), found.exc_type is SyntaxError, *(_shorten(it, root) for it in behind)])
+    return any([bool(own), *(_shorten(it, root) for it in behind)])
 
 
-def _is_own(filename: str, root: Path) -> bool:
-    path = Path(filename)
-    return (
-        path.is_relative_to(root)
-        and "site-packages" not in path.parts
-        and path.relative_to(root).parts[0] != "template_tools"
-    )
+def _is_own(file: Path, root: Path) -> bool:
+    is_below = file.is_relative_to(root) and "site-packages" not in file.parts
+    return is_below and not file.is_relative_to(root / "template_tools")

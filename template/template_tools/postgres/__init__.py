@@ -239,6 +239,8 @@ def _start_or_join(folder: Path, profile: Profile, root: Path) -> Server:
     with locks.locked(folder / "start"):
         if server := _running(folder):
             return server
+        if sys.stderr.isatty() and not (folder / "cluster").exists():
+            print("Creating the embedded database, which takes a moment once.", file=sys.stderr)
         for _attempt in range(3):
             answer = _start_supervisor(folder, profile, root)
             if server := _running(folder):
