@@ -33,6 +33,7 @@ class Recording:
 
     folder: Path
     shell: str
+    above: str = ""
     frames: list[tuple[str, float]] = field(default_factory=list)
 
     def tmux(self, *command: str) -> str:
@@ -45,9 +46,12 @@ class Recording:
         ).stdout
 
     def open(self, folder: Path) -> None:
-        """Open another terminal, or the first."""
+        """Open a terminal; a second one is shown below the last lines of the first."""
         size = ("-x", str(COLUMNS), "-y", str(LINES))
         command = ("new-window",) if self.frames else ("new-session", "-d", *size)
+        if self.frames:
+            lines = self.frames[-1][0].rstrip("\n").split("\n")[-15:]
+            self.above = "\n".join([*lines, f"\x1b[2m{'_' * COLUMNS}\x1b[0m", ""])
         self.tmux(*command, "-c", str(folder), self.shell)
         time.sleep(0.5)
         self.record(0.5)
@@ -58,10 +62,10 @@ class Recording:
             self.tmux("send-keys", "-l", text)
             time.sleep(0.3)
             self.record(0.8)
-        before = self.tmux("capture-pane", "-p")
+        before = self.tmux("capture-pane", "-p", "-J")
         self.tmux("send-keys", "Enter")
-        deadline = time.monotonic() + 180
-        while (shown := self.tmux("capture-pane", "-p")) == before or until not in shown:
+        deadline = time.monotonic() + 60
+        while (shown := self.tmux("capture-pane", "-p", "-J")) == before or until not in shown:
             if time.monotonic() > deadline:
                 raise SystemExit(f"{until!r} was not shown, but:\n{shown}")
             time.sleep(0.1)
@@ -70,7 +74,8 @@ class Recording:
 
     def record(self, seconds: float) -> None:
         """Keep what is shown now."""
-        shown = self.tmux("capture-pane", "-e", "-p")
+        shown = self.tmux("capture-pane", "-e", "-p").replace(str(self.folder), "/home/you")
+        shown = self.above + shown
         if self.frames and self.frames[-1][0] == shown:
             shown, passed = self.frames.pop()
             seconds += passed
@@ -84,7 +89,9 @@ def main() -> int:
         programs = folder / "bin"
         programs.mkdir()
         uv = shutil.which("uv") or os.environ.get("UV") or f"{sys.executable} -m uv"
-        copier = f"{TEMPLATE}/.venv/bin/copier copy --vcs-ref HEAD {TEMPLATE} my-service #"
+        # Nobody else gets the warning about a working tree with changes.
+        quiet = f"env PYTHONWARNINGS=ignore {TEMPLATE}/.venv/bin/copier"
+        copier = f"{quiet} copy --vcs-ref HEAD {TEMPLATE} my-service #"
         for program, command in (("uv", uv), ("uvx", copier)):
             (programs / program).write_text(_SHIM.format(command=command))
             (programs / program).chmod(0o755)

@@ -127,6 +127,9 @@ def _run(port: int, *, fresh: bool) -> NoReturn:
 
     os.environ["PUBLIC_URL"] = configured("PUBLIC_URL") or f"http://{HOST}:{port}"
     options = ["--host", HOST, "--port", str(port), "--reload", "--reload-dir", "app"]
+    if configured("LOG_LEVEL") is None:
+        # Which processes uvicorn starts is said in ten lines, and the service says that it starts.
+        options += ["--log-level", "warning"]
     has_provider = configured("SSO_ISSUER") is None
     has_database = configured("DATABASE_URL") is None
     # The server imports what it needs, and waits to be told the settings. It is the first to stop.
