@@ -98,8 +98,10 @@ class Screen:
     def run(self, *command: str) -> str:
         """Run a command of tmux, on a server of the test's own."""
         socket = str(self.folder / "tmux")
-        words = (self.tmux.path, "-f", "/dev/null", "-S", socket, *command)
-        return succeed(*words, cwd=self.folder, env={**os.environ, **self.tmux.env})
+        server = ("-f", "/dev/null", "-S", socket)
+        return succeed(
+            self.tmux.path, *server, *command, cwd=self.folder, env={**os.environ, **self.tmux.env}
+        )
 
     def type(self, text: str) -> None:
         """Replace what is in the field of an answer, and press Enter."""

@@ -274,7 +274,7 @@ def _decimal(cell: Cell) -> Decimal:
         highest = min(highest, Decimal(10) ** (precision - scale) - 1)
     unit = 10**scale
     made = cell.row.random.randint(int(min(lowest, highest) * unit), int(highest * unit))
-    return Decimal(made) / unit
+    return Decimal(made) / Decimal(unit)
 
 
 def _range(cell: Cell) -> tuple[Decimal, Decimal]:

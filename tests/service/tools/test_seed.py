@@ -4,6 +4,8 @@ import enum
 from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime
 from decimal import Decimal
+from functools import partial
+from typing import Any
 
 import pytest
 from sqlalchemy import (
@@ -39,6 +41,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import TSVECTOR
 from sqlalchemy.ext.asyncio import create_async_engine
+from sqlalchemy.types import TypeEngine
 from sqlalchemy.util import greenlet_spawn
 
 from template_tools.databases import TestDatabases
@@ -55,6 +58,26 @@ class Size(enum.Enum):
     LARGE = 2
 
 
+TYPES: tuple[TypeEngine[Any], ...] = (
+    Boolean(),
+    Date(),
+    DateTime(),
+    DateTime(timezone=True),
+    Float(),
+    Interval(),
+    JSON(),
+    Text(),
+    LargeBinary(),
+    Numeric(),
+    Numeric(2, 2),
+    Time(),
+    ARRAY(String(5)),
+    String(2),
+    Enum("a", "b", name="ab"),
+    Uuid(as_uuid=False),
+)
+
+
 @pytest.fixture
 async def connection(databases: TestDatabases) -> AsyncIterator[Connection]:
     """A connection to a database of the test's own, for code that runs in ``run_sync``."""
@@ -68,9 +91,9 @@ async def connection(databases: TestDatabases) -> AsyncIterator[Connection]:
     await databases.drop(url)
 
 
-async def run[**P, T](function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+async def run[T](function: Callable[..., T], *arguments: object, **options: object) -> T:
     """Run code that waits for the database as the tool does."""
-    return await greenlet_spawn(function, *args, **kwargs)
+    return await greenlet_spawn(partial(function, *arguments, **options))
 
 
 def fill(
@@ -91,11 +114,10 @@ def every(connection: Connection, table: Table) -> list[dict[str, object]]:
 def shop() -> tuple[MetaData, dict[str, Table]]:
     """Return tables with everything that rows have to agree with."""
     metadata = MetaData()
-    key = {"primary_key": True, "type_": Uuid}
     Table(
         "customer",
         metadata,
-        Column("id", **key),
+        Column("id", Uuid, primary_key=True),
         Column("name", String(40), nullable=False),
         Column("email", String(30), nullable=False, unique=True),
         Column("password_hash", String(255)),
@@ -136,17 +158,10 @@ def shop() -> tuple[MetaData, dict[str, Table]]:
     Table(
         "many",
         metadata,
-        Column("id", **key),
-        *(
-            Column(f"of_{number}", kind, nullable=False)
-            for number, kind in enumerate(
-                [Boolean, Date, DateTime, DateTime(timezone=True), Float, Interval, JSON, Text,
-                 LargeBinary, Numeric, Numeric(2, 2), Time, ARRAY(String(5)), String(2),
-                 Enum("a", "b", name="ab"), Uuid(as_uuid=False)]
-            )
-        ),
+        Column("id", Uuid, primary_key=True),
+        *(Column(f"of_{number}", kind, nullable=False) for number, kind in enumerate(TYPES)),
         schema="elsewhere",
-    )  # fmt: skip
+    )
     return metadata, {table.name: table for table in metadata.tables.values()}
 
 
