@@ -12,27 +12,41 @@ from logging.config import dictConfig
 
 from app.core.logs import logging_config
 from app.core.settings import ServerSettings, load_settings
-from app.server import main
 from template_tools.terminal import print_error, print_traceback
+
+
+def main() -> None:
+    """Serve, with what was imported before the settings were known."""
+    failure = _import("app.server")
+    # Nothing is written where the start has failed, which has been reported then.
+    if environment := sys.stdin.read():
+        if failure is not None:
+            print_traceback(failure)
+            sys.exit(1)
+        os.environ.clear()
+        os.environ.update(json.loads(environment))
+        import_module("app.server").main()
 
 
 def import_application() -> None:
     """Import the application before uvicorn does, which reports an error below its own frames."""
     dictConfig(logging_config(load_settings(ServerSettings)))
-    try:
-        import_module("app.main")
-    except Exception as error:
-        print_traceback(error)
+    if failure := _import("app.main"):
+        print_traceback(failure)
         print_error("dev: the service could not be imported; it starts when that is saved.")
         sys.exit(1)
 
 
-# The server's worker imports this module too.
-if __name__ == "__mp_main__":
+def _import(module: str) -> Exception | None:
+    try:
+        import_module(module)
+    except Exception as error:
+        return error
+    return None
+
+
+if __name__ == "__main__":
+    main()
+elif __name__ == "__mp_main__":
+    # The server's worker, which imports this module too.
     import_application()
-elif __name__ == "__main__":
-    # Nothing is written where the start has failed.
-    if environment := sys.stdin.read():
-        os.environ.clear()
-        os.environ.update(json.loads(environment))
-        main()

@@ -305,7 +305,7 @@ class RowMaker:
         if key not in self._parents or (key.referred_table is self.table and len(known) < 50):
             columns = [element.column for element in key.elements]
             query = select(*columns).order_by(*columns).limit(_PARENTS)
-            known = self._parents[key] = self.connection.execute(query).tuples().all()
+            known = self._parents[key] = self.connection.execute(query).all()
         return known
 
 

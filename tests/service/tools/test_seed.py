@@ -100,7 +100,7 @@ def fill(
     connection: Connection, *tables: Table, rows: int = 30, seed: int = 1
 ) -> dict[str, tuple[int, str]]:
     """Create the tables where they are missing, fill them, and return what was said of each."""
-    tables[0].metadata.create_all(connection)
+    tables[0].metadata.create_all(connection, tables=tables)
     filler = Filler(Models(()), rows, seed, NOW)
     return {table.name: filler.fill(connection, table) for table in tables}
 
