@@ -147,7 +147,7 @@ def rules_of(table: Table) -> dict[str, Rule]:
     What another one asks is found by trial.
     """
     rules: dict[str, Rule] = {}
-    for constraint in table.constraints:
+    for constraint in (*table.constraints, *(it for c in table.columns for it in c.constraints)):
         if not isinstance(constraint, CheckConstraint):
             continue
         text = str(constraint.sqltext.compile(compile_kwargs={"literal_binds": True}))
@@ -196,7 +196,8 @@ def is_left_to_database(column: Column[object]) -> bool:
 def plain_type(column: Column[object]) -> TypeEngine[object]:
     """Return the type below what a TypeDecorator makes of it."""
     kind: TypeEngine[object] = column.type
-    while isinstance(kind, TypeDecorator):
+    # That of an interval is how other databases store one.
+    while isinstance(kind, TypeDecorator) and not isinstance(kind, Interval):
         kind = kind.impl_instance
     return kind
 
