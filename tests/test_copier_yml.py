@@ -72,6 +72,12 @@ class TestEachQuestion:
         assert isinstance(question["default"], str)
         assert question["help"].strip().endswith(".")
 
+    def test_its_help_is_not_cut_off_by_a_terminal_of_80_columns(self, name: str) -> None:
+        # Copier puts a symbol of two columns and a space before it.
+        first, *others = QUESTIONS[name]["help"].strip().splitlines()
+        assert len(first) <= 77
+        assert all(len(line) <= 80 for line in others)
+
     def test_it_has_a_validator_or_choices(self, name: str) -> None:
         assert ("validator" in QUESTIONS[name]) != ("choices" in QUESTIONS[name])
 

@@ -15,7 +15,8 @@ from tests.projects import Project, Projects, output
 def commands(project: Project) -> set[str]:
     """Return the tasks that are for people, and not parts of others."""
     text = (project.folder / "template_tools/tasks.toml").read_text("utf-8")
-    return {name for name in tomllib.loads(text)["tasks"] if not name.startswith("_")}
+    groups = tomllib.loads(text)["groups"].values()
+    return {name for group in groups for name in group["tasks"]}
 
 
 class TestTheCommands:

@@ -40,13 +40,14 @@ CONTROL_CHARACTERS = [
 ]
 TEXT_REFUSALS = {
     "Leave out the outer spaces",
-    "Write 1 to 60 on a single line",
-    "Write 1 to 200 on a single line",
+    "Write 1-60 characters on one line",
+    "Write 1-200 characters on one line",
 }
 SLUG_REFUSALS = {
     "Write only a-z, 0-9 and hyphens",
     "Write 2 to 40 characters",
-    "Write a letter first, single -",
+    "Write a letter first",
+    "Write words joined by single -",
 }
 AWKWARD_TEXTS = [
     "Größe & Co",

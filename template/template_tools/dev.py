@@ -7,6 +7,7 @@ provider. Both stop with the service.
 import argparse
 import importlib
 import json
+import math
 import os
 import secrets
 import shlex
@@ -15,7 +16,6 @@ import signal
 import subprocess
 import sys
 import time
-import traceback
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from threading import Thread
@@ -29,6 +29,8 @@ from template_tools.postgres import (
     PostgresError,
     database_settings,
     development_database,
+    empty_development_database,
+    refuse_configured_database,
     running_server,
     running_server_if_any,
 )
@@ -42,6 +44,7 @@ from template_tools.processes import (
     is_free,
     wait_until,
 )
+from template_tools.terminal import DIM, print_error, print_traceback, styled
 
 if TYPE_CHECKING:
     from app.settings import Settings
@@ -76,15 +79,20 @@ def main() -> int:
     """Run everything until Ctrl-C or SIGTERM; errors are one sentence on standard error."""
     parser = argparse.ArgumentParser(prog="uv run poe dev", description=__doc__)
     parser.add_argument("--port", type=_port, default=8000, help="of the service (default: 8000)")
+    parser.add_argument(
+        "--fresh",
+        action="store_true",
+        help="drop the embedded development database with all that is in it, and begin anew",
+    )
     options = parser.parse_args()
     for number in _END_SIGNALS:
         signal.signal(number, _interrupt)
     try:
-        _run(options.port)
+        _run(options.port, fresh=options.fresh)
     except KeyboardInterrupt:
         print("\nStopped the service and everything that was started for it.")
     except (DevError, PostgresError) as error:
-        print(error, file=sys.stderr)
+        print_error(error)
         return 1
     return 0
 
@@ -102,7 +110,7 @@ def _interrupt(_number: int, _frame: FrameType | None) -> NoReturn:
     raise KeyboardInterrupt
 
 
-def _run(port: int) -> NoReturn:
+def _run(port: int, *, fresh: bool) -> NoReturn:
     if not is_free(port):
         raise DevError(
             f"Port {port} of {HOST} is in use. Stop the program that uses it, "
@@ -114,19 +122,25 @@ def _run(port: int) -> NoReturn:
             "ENVIRONMENT is production, where the development identity provider does not run. "
             "Set SSO_ISSUER, or ENVIRONMENT=development."
         )
+    if fresh:
+        refuse_configured_database()
 
     os.environ["PUBLIC_URL"] = configured("PUBLIC_URL") or f"http://{HOST}:{port}"
     options = ["--host", HOST, "--port", str(port), "--reload", "--reload-dir", "app"]
+    if configured("LOG_LEVEL") is None:
+        # Which processes uvicorn starts is said in ten lines, and the service says that it starts.
+        options += ["--log-level", "warning"]
     has_provider = configured("SSO_ISSUER") is None
     has_database = configured("DATABASE_URL") is None
     # The server imports what it needs, and waits to be told the settings. It is the first to stop.
     with ExitStack() as stack, ExitStack() as service:
         server = service.enter_context(_server(options))
         Thread(target=_import_meanwhile, daemon=True).start()
-        settings = _prepare(stack, port)
+        settings = _prepare(stack, port, fresh=fresh)
         _say("starting the service")
         _tell_settings(server)
-        wait_until(lambda: accepts_connections(port), server, "The service")
+        # One that cannot be imported has said so, and starts when its file is saved.
+        wait_until(lambda: accepts_connections(port), server, "The service", math.inf)
         _print_directory(settings, port, has_tokens=has_provider)
         ends: list[float] = []
         while server.poll() is None:
@@ -197,7 +211,7 @@ def _import_meanwhile() -> None:
             importlib.import_module(name)
 
 
-def _prepare(stack: ExitStack, port: int) -> "Settings":
+def _prepare(stack: ExitStack, port: int, *, fresh: bool) -> "Settings":
     """Start the database and the provider, migrate, and return the service's settings."""
     embedded = configured("DATABASE_URL") is None
     _say("starting the embedded PostgreSQL" if embedded else "using the database of DATABASE_URL")
@@ -209,15 +223,30 @@ def _prepare(stack: ExitStack, port: int) -> "Settings":
         _say("starting the development identity provider")
         stack.enter_context(_development_provider(port))
 
-    from app.core.settings import load_settings
-    from app.settings import Settings
+    settings = _load_settings()
 
-    # Uvicorn's reloader would report a wrong setting and wait for a change.
-    settings = load_settings(Settings)
-
+    # Not before it is known that no other `poe dev` of this project uses the database.
+    if fresh:
+        _say("emptying the development database")
+        with running_server("dev") as server:
+            empty_development_database(server)
     _say("applying the migrations")
     migrate("the service was not started")
     return settings
+
+
+def _load_settings() -> "Settings":
+    """Read the settings here: uvicorn's reloader would report a wrong one and wait for a change."""
+    from app.core.settings import load_settings
+
+    try:
+        from app.settings import Settings
+    except Exception as error:
+        print_traceback(error)
+        raise DevError(
+            "app/settings.py could not be imported, so the service was not started: see above."
+        ) from None
+    return load_settings(Settings)
 
 
 def migrate(otherwise: str) -> None:
@@ -232,9 +261,9 @@ def migrate(otherwise: str) -> None:
         alembic(["upgrade", "head"])
     except SystemExit as error:
         print(error.code, file=sys.stderr)
-    except Exception:
+    except Exception as error:
         # A migration is a program of the team's.
-        traceback.print_exc()
+        print_traceback(error)
     else:
         return
     raise DevError(f"The migrations failed, so {otherwise}: see above.")
@@ -294,7 +323,7 @@ def _development_provider(service_port: int) -> Iterator[None]:
 
 
 def _say(what: str) -> None:
-    print(f"dev: {what}", flush=True)
+    print(f"{styled('dev:', DIM, sys.stdout)} {what}", flush=True)
 
 
 def _print_directory(settings: "Settings", port: int, *, has_tokens: bool) -> None:

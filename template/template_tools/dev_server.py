@@ -13,7 +13,11 @@ import os
 import sys
 from collections.abc import Callable, Mapping
 from importlib import import_module
+from logging.config import dictConfig
+from multiprocessing.context import BaseContext
 from multiprocessing.process import BaseProcess
+
+from template_tools.terminal import print_error, print_traceback
 
 # None of the service's own modules: a reload imports these anew.
 _PACKAGES = [
@@ -33,36 +37,62 @@ _PACKAGES = [
 ]
 
 
+def main() -> None:
+    """Serve, with what was imported before the settings were known."""
+    import_module("uvicorn._subprocess").spawn = _Context()
+    failure = _import("app.server")
+    # Nothing is written where the start has failed, which has been reported then.
+    if environment := sys.stdin.read():
+        if failure is not None:
+            print_traceback(failure)
+            sys.exit(1)
+        os.environ.clear()
+        os.environ.update(json.loads(environment))
+        import_module("app.server").main()
+
+
 class _Context:
-    """What uvicorn uses of a context of multiprocessing, whose processes get our environment."""
+    """What uvicorn uses of a context of multiprocessing, for processes that run ``_work``."""
 
     def __init__(self) -> None:
-        self._forked = multiprocessing.get_context("forkserver")
-        self._forked.set_forkserver_preload(_PACKAGES)
-        # It runs when the packages are imported, so that whatever imports them next finds them
-        # compiled: to compile them takes longer than all else at the first start.
-        first = self._forked.Process(target=int)
-        first.start()
-        first.join()
+        self._context: BaseContext = multiprocessing.get_context("spawn")
+        if sys.platform != "win32":
+            self._context = multiprocessing.get_context("forkserver")
+            self._context.set_forkserver_preload(_PACKAGES)
+            # It runs when the packages are imported, so that whatever imports them next finds them
+            # compiled: to compile them takes longer than all else at the first start.
+            first = self._context.Process(target=int)
+            first.start()
+            first.join()
 
     def Process(self, target: Callable[..., None], kwargs: Mapping[str, object]) -> BaseProcess:  # noqa: N802
-        return self._forked.Process(target=_run, args=(dict(os.environ), target), kwargs=kwargs)
+        # Where they are forked from was started before the environment was known.
+        environment = dict(os.environ)
+        return self._context.Process(target=_work, args=(environment, target), kwargs=kwargs)
 
 
-def _run(environment: dict[str, str], run: Callable[..., None], /, **kwargs: object) -> None:
+def _work(environment: dict[str, str], serve: Callable[..., None], /, **options: object) -> None:
+    """Import the application before uvicorn does, which reports an error below its own frames."""
     os.environ.clear()
     os.environ.update(environment)
-    run(**kwargs)
+    from app.core.logs import logging_config
+    from app.core.settings import ServerSettings, load_settings
+
+    dictConfig(logging_config(load_settings(ServerSettings)))
+    if failure := _import("app.main"):
+        print_traceback(failure)
+        print_error("dev: the service could not be imported; it starts when that is saved.")
+        sys.exit(1)
+    serve(**options)
 
 
-# The server's worker imports this module too.
+def _import(module: str) -> Exception | None:
+    try:
+        import_module(module)
+    except Exception as error:
+        return error
+    return None
+
+
 if __name__ == "__main__":
-    if sys.platform != "win32":
-        import_module("uvicorn._subprocess").spawn = _Context()
-    from app.server import main
-
-    # Nothing is written where the start has failed.
-    if given := sys.stdin.read():
-        os.environ.clear()
-        os.environ.update(json.loads(given))
-        main()
+    main()

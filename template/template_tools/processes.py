@@ -68,18 +68,23 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
         process.wait()
 
 
-def wait_until(ready: Callable[[], bool], process: subprocess.Popen[bytes], what: str) -> None:
+def wait_until(
+    ready: Callable[[], bool],
+    process: subprocess.Popen[bytes],
+    what: str,
+    seconds: float = _START_SECONDS,
+) -> None:
     """Return when ``ready()`` holds.
 
     Raises:
-        DevError: The process ended first, or was not ready after a minute.
+        DevError: The process ended first, or was not ready after so many seconds.
     """
-    deadline = time.monotonic() + _START_SECONDS
+    deadline = time.monotonic() + seconds
     while not ready():
         if process.poll() is not None:
             raise DevError(f"{what} ended while it was starting: see above.")
         if time.monotonic() > deadline:
-            raise DevError(f"{what} did not start within {_START_SECONDS} seconds: see above.")
+            raise DevError(f"{what} did not start within {seconds} seconds: see above.")
         time.sleep(0.01)
 
 

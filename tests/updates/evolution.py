@@ -392,8 +392,9 @@ def _touch_shared_files(clone: Path) -> None:
     edit(pyproject, "show_missing = true\n", "show_missing = true\nprecision = 1\n")
     edit(
         template / "template_tools/tasks.toml",
-        "[tasks.format]\n",
-        '[tasks.core-nothing]\nhelp = "Do nothing"\ncmd = "python -c pass"\n\n[tasks.format]\n',
+        "[groups.3-checks.tasks.format]\n",
+        '[tasks.core-nothing]\nhelp = "Do nothing"\ncmd = "python -c pass"\n\n'
+        "[groups.3-checks.tasks.format]\n",
     )
     # Released to the team four steps ago: it must not reach projects any more.
     edit(template / "app/health.py", "logger = ", "# Not for projects that exist.\nlogger = ")

@@ -27,7 +27,9 @@ __all__ = [
     "PostgresError",
     "Server",
     "development_database",
+    "empty_development_database",
     "ensure_database",
+    "refuse_configured_database",
     "running_server",
     "running_server_if_any",
 ]
@@ -126,6 +128,39 @@ def ensure_database(server: Server, name: str) -> None:
     asyncio.run(_ensure_database(server, name))
 
 
+def refuse_configured_database(root: Path = PROJECT_ROOT) -> None:
+    """Protect a database that this project has not made from being emptied.
+
+    Raises:
+        PostgresError: DATABASE_URL is set.
+    """
+    if configured("DATABASE_URL", root) is not None:
+        raise PostgresError(
+            "DATABASE_URL is set, and only the embedded development database is ever dropped. "
+            "Drop and create yours by hand, or remove DATABASE_URL from .env and the environment. "
+            "Nothing was changed."
+        )
+
+
+def empty_development_database(server: Server) -> None:
+    """Replace the developer's database by an empty one, which has no tables yet."""
+    import asyncio
+
+    asyncio.run(_drop_development_database(server))
+    ensure_database(server, DEVELOPMENT_DATABASE)
+
+
+async def _drop_development_database(server: Server) -> None:
+    import asyncpg
+
+    connection = await asyncpg.connect(server.url("postgres").replace("+asyncpg", ""), ssl=False)
+    try:
+        # The connections of a service that is running end; it opens others.
+        await connection.execute(f'DROP DATABASE IF EXISTS "{DEVELOPMENT_DATABASE}" WITH (FORCE)')
+    finally:
+        await connection.close()
+
+
 async def _ensure_database(server: Server, name: str) -> None:
     import asyncpg
 
@@ -204,6 +239,8 @@ def _start_or_join(folder: Path, profile: Profile, root: Path) -> Server:
     with locks.locked(folder / "start"):
         if server := _running(folder):
             return server
+        if sys.stderr.isatty() and not (folder / "cluster").exists():
+            print("Creating the embedded database, which takes a moment once.", file=sys.stderr)
         for _attempt in range(3):
             answer = _start_supervisor(folder, profile, root)
             if server := _running(folder):

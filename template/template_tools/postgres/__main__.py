@@ -1,11 +1,12 @@
-"""Run a command with DATABASE_URL set, print the URL, or begin with an empty database."""
+"""Run a command with DATABASE_URL set, open psql, print the URL, or empty the database."""
 
 import argparse
-import asyncio
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from template_tools.configuration import PROJECT_ROOT, configured
@@ -13,12 +14,15 @@ from template_tools.postgres import (
     DEVELOPMENT_DATABASE,
     PostgresError,
     Profile,
-    Server,
     database_settings,
+    empty_development_database,
+    refuse_configured_database,
     running_server,
     running_server_if_any,
     take_lease,
 )
+from template_tools.postgres.binaries import find_binaries
+from template_tools.terminal import DIM, print_error, styled
 
 
 def main() -> int:
@@ -29,10 +33,13 @@ def main() -> int:
             return _run(options.profile, options.root, options.program)
         if options.command == "db" and options.fresh:
             return _fresh(options.root)
+        is_typed = sys.stdin.isatty() and sys.stdout.isatty()
+        if options.command == "db" and is_typed and not options.url:
+            return _psql(options.root)
         print(_url(options.profile, options.root))
         return 0
     except PostgresError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print_error(f"error: {error}")
         return 1
 
 
@@ -46,7 +53,10 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     )
     run.add_argument("program", nargs="+", metavar="COMMAND", help="and its arguments, after --")
     url = commands.add_parser("url", help="print the database's URL, for psql and editors")
-    database = commands.add_parser("db", help="print the URL of the development database")
+    database = commands.add_parser(
+        "db", help="open psql on the development database; where no terminal is, print its URL"
+    )
+    database.add_argument("--url", action="store_true", help="print the URL in a terminal too")
     database.add_argument(
         "--fresh",
         action="store_true",
@@ -75,37 +85,61 @@ def _url(profile: Profile, root: Path) -> str:
     return url.replace("postgresql+asyncpg://", "postgresql://", 1)
 
 
+def _psql(root: Path) -> int:
+    """Open psql on the development database, whose embedded server runs on for that long."""
+    from sqlalchemy import URL, make_url
+
+    psql = _find_psql()
+    if psql is None:
+        print("psql was not found. Give this URL to another client:", file=sys.stderr)
+        print(_url("dev", root))
+        return 0
+    _set_database("dev", root)
+    url = make_url(configured("DATABASE_URL", root) or "")
+    # Everybody on the machine can read a command line, and only its user an environment.
+    if url.password:
+        os.environ["PGPASSWORD"] = url.password
+    # SQLAlchemy's names of the driver and of its option mean nothing to psql.
+    query = {("sslmode" if name == "ssl" else name): value for name, value in url.query.items()}
+    shown = URL.create("postgresql", url.username, None, url.host, url.port, url.database, query)
+    address = shown.render_as_string()
+    print(styled(f"{address}  (--url prints it with its password)", DIM, sys.stdout), flush=True)
+    return _become([psql, address])
+
+
+def _find_psql() -> str | None:
+    """Return the user's own psql, which has line editing, or else that of the embedded server."""
+    if found := shutil.which("psql"):
+        return found
+    with suppress(PostgresError):
+        psql = find_binaries().program("psql")
+        return psql if Path(psql).is_file() else None
+    return None
+
+
 def _fresh(root: Path) -> int:
     """Replace the embedded development database, and no other, by an empty one, and migrate it."""
-    if configured("DATABASE_URL", root) is not None:
-        raise PostgresError(
-            "DATABASE_URL is set, and only the embedded development database is ever dropped. "
-            "Drop and create yours by hand, or remove DATABASE_URL from .env and the environment. "
-            "Nothing was changed."
-        )
+    refuse_configured_database(root)
     with running_server("dev", root) as server:
-        asyncio.run(_drop(server))
+        empty_development_database(server)
     return _run("dev", root, [sys.executable, "-m", "alembic", "upgrade", "head"])
 
 
-async def _drop(server: Server) -> None:
-    import asyncpg
-
-    url = server.url("postgres").replace("+asyncpg", "")
-    connection = await asyncpg.connect(url, ssl=False)
-    try:
-        # The connections of a service that is running end; it opens others.
-        await connection.execute(f'DROP DATABASE IF EXISTS "{DEVELOPMENT_DATABASE}" WITH (FORCE)')
-    finally:
-        await connection.close()
-
-
 def _run(profile: Profile, root: Path, program: list[str]) -> int:
-    """Replace this process by the program, which inherits the lease and receives the signals."""
+    _set_database(profile, root)
+    return _become(program)
+
+
+def _set_database(profile: Profile, root: Path) -> None:
+    """Set DATABASE_URL unless it is configured, and take a lease that a program inherits."""
     if configured("DATABASE_URL", root) is None:
         lease, server = take_lease(profile, root)
         os.environ |= database_settings(server)
         os.set_inheritable(lease, True)
+
+
+def _become(program: list[str]) -> int:
+    """Replace this process by the program, which inherits the lease and receives the signals."""
     try:
         if sys.platform == "win32":
             return subprocess.run(program, check=False).returncode
