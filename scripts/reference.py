@@ -117,7 +117,14 @@ def routes(openapi: OpenApi) -> str:
     text = "| Route | Scope | Success | What it does |\n|---|---|---|---|\n"
     for path, methods in openapi["paths"].items():
         for method, operation in methods.items():
-            scopes = sorted({it for each in operation["security"] for it in sum(each.values(), [])})
+            scopes = sorted(
+                {
+                    scope
+                    for schemes in operation["security"]
+                    for required in schemes.values()
+                    for scope in required
+                }
+            )
             scope = ", ".join(f"`{it}`" for it in scopes)
             if not operation["security"]:
                 scope = "public"

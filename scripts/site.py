@@ -174,12 +174,12 @@ def problems(site: Path) -> Iterator[str]:
                 target /= "index.html"
             if not target.exists():
                 yield f"{path.relative_to(site)} links to {link}, which is not there"
-            elif parts.fragment and target in pages:
-                if unquote(parts.fragment) not in pages[target].anchors:
-                    yield f"{path.relative_to(site)} links to {link}, which has no such place"
+            elif target in pages and not {unquote(parts.fragment)} <= pages[target].anchors | {""}:
+                yield f"{path.relative_to(site)} links to {link}, which has no such place"
     for path in sorted(site.rglob("*.css")):
-        for address in re.findall(r"(?:@import|url\()\s*[\"']?((?:https?:)?//[^\"')\s]+)",
-                                  path.read_text("utf-8")):
+        for address in re.findall(
+            r"(?:@import|url\()\s*[\"']?((?:https?:)?//[^\"')\s]+)", path.read_text("utf-8")
+        ):
             yield f"{path.relative_to(site)} loads {address} from another host"
 
 

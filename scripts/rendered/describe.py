@@ -4,7 +4,7 @@ import json
 import os
 import sys
 from pathlib import Path
-from typing import Any, Literal, Union, get_args, get_origin
+from typing import Literal, TypeAliasType, Union, get_args, get_origin
 
 # A script's own folder is on the path, and not the one that it runs in.
 sys.path.insert(0, str(Path.cwd()))
@@ -21,6 +21,7 @@ from annotated_types import Ge, Gt, Le
 from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
+from pydantic_settings import BaseSettings
 
 from app.core import settings as core
 from app.main import app
@@ -48,12 +49,12 @@ KINDS = (
 )
 
 
-def kind(annotation: Any) -> str:
+def kind(annotation: object) -> str:
     """Say what may be written."""
     name: str = getattr(annotation, "__name__", "")
     if name in WORDS:
         return WORDS[name]
-    if hasattr(annotation, "__value__"):
+    if isinstance(annotation, TypeAliasType):
         return kind(annotation.__value__)
     if get_origin(annotation) is Literal:
         return " or ".join(f"`{value}`" for value in get_args(annotation))
@@ -110,13 +111,9 @@ def described(name: str, field: FieldInfo) -> dict[str, str]:
     return row
 
 
-def rows(kind: Any) -> dict[str, dict[str, str]]:
+def rows(kind: type[BaseSettings]) -> dict[str, dict[str, str]]:
     """Return the rows of a class: of the settings that it adds or changes."""
     return {name: described(name, kind.model_fields[name]) for name in kind.__annotations__}
 
 
-print(
-    json.dumps(
-        {"settings": {it.__name__: rows(it) for it in KINDS}, "openapi": app.openapi()}
-    )
-)
+print(json.dumps({"settings": {it.__name__: rows(it) for it in KINDS}, "openapi": app.openapi()}))
