@@ -22,6 +22,7 @@ CONFIG = TEMPLATE / "zensical.toml"
 # Pages of the repository that are pages of the site too.
 OUTSIDE = ("CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md")
 _LINK = re.compile(r"(!?)\[((?:[^\[\]]|\[[^\]]*\])*)\]\((?!\w+:|#)([^)#\s]+)(#[^)\s]*)?\)")
+_ITEM = re.compile(r"(?:- |\d+\. )")
 _FENCE = re.compile(r"^( *)```.*?^\1```", re.MULTILINE | re.DOTALL)
 
 
@@ -75,7 +76,7 @@ def _gather(source: Path, repository: str | None) -> None:
     for page in pages:
         target = source / _place(page)
         target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_text(_with_links(page, repository), "utf-8")
+        target.write_text(_nested(_with_links(page, repository)), "utf-8")
     for picture in (TEMPLATE / "docs").rglob("*.svg"):
         shutil.copy2(picture, source / picture.relative_to(TEMPLATE / "docs"))
 
@@ -110,6 +111,25 @@ def _with_links(page: Path, repository: str | None) -> str:
         result += _LINK.sub(moved, text[end : fence.start()]) + fence[0]
         end = fence.end()
     return result + _LINK.sub(moved, text[end:])
+
+
+def _nested(text: str) -> str:
+    """Set what belongs to an item of a list apart, as a forge need not have it: by four blanks."""
+    lines = []
+    fence, more = None, 0
+    for line in text.splitlines(keepends=True):
+        indent = len(line) - len(line.lstrip(" "))
+        if fence is None:
+            more = 4 - indent if indent in {2, 3} else 0
+        if fence is None and _ITEM.match(line) and lines and lines[-1].startswith("    "):
+            lines.append("\n")
+        is_mark = line.lstrip(" ").startswith("```")
+        lines.append(" " * more + line if line.strip() else line)
+        if is_mark and fence is None:
+            fence = indent
+        elif is_mark and fence == indent:
+            fence = None
+    return "".join(lines)
 
 
 def _navigation(index: Path) -> dict[str, list[dict[str, str]]]:

@@ -46,6 +46,13 @@ def test_every_page_is_built_and_every_link_leads_somewhere(site: Path) -> None:
         assert (site / (name.with_name("index.html") if name.stem == "README" else name)).exists()
 
 
+def test_no_list_table_or_fence_of_a_page_is_plain_text(site: Path) -> None:
+    """A forge reads more forms of them than the site does."""
+    for path in site.rglob("*.html"):
+        shown = re.sub(r"<(pre|code)\b.*?</\1>", "", path.read_text("utf-8"), flags=re.DOTALL)
+        assert re.findall(r"(?m)^(?:<p>)?(?:- |\d+\. |\| |```).*$", shown) == [], path
+
+
 def test_every_page_has_its_place_in_the_navigation() -> None:
     index = (DOCS / "README.md").read_text("utf-8")
     linked = re.findall(r"^- \[.+?\]\(([^)#]+)\)", index, re.MULTILINE)
