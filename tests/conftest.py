@@ -23,7 +23,7 @@ pytest_plugins = [
 # shown at once, because the search for a smaller one takes minutes.
 settings.register_profile(
     "template",
-    max_examples=300,
+    max_examples=100,
     deadline=None,
     database=None,
     derandomize=False,

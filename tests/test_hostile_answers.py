@@ -1,6 +1,6 @@
 """Whatever is answered is refused with a sentence, or arrives exactly and harms nothing.
 
-Hypothesis makes 300 sets of answers in each run, and other ones in the next; what fails is printed
+Hypothesis makes 100 sets of answers in each run, and other ones in the next; what fails is printed
 with the line that repeats it. ``pytest --hypothesis-profile thorough`` makes 5,000,
 and looks for the smallest set that fails.
 
@@ -279,7 +279,7 @@ def nastiest() -> list[Answers]:
     """Return the three worst of many sets that are accepted; Hypothesis climbs towards them."""
     found: list[Answers] = []
 
-    @settings(max_examples=200, phases=[Phase.generate, Phase.target])
+    @settings(max_examples=100, phases=[Phase.generate, Phase.target])
     @given(acceptable_sets())
     def climb(answers: Answers) -> None:
         target(float(nastiness(answers)))

@@ -313,8 +313,6 @@ def test_the_migration_runs_in_the_image_s_entry_point(manifests: list[Manifest]
 
 def test_rules_become_a_resource_by_the_command_of_the_page(project: Project) -> None:
     alerts = project.folder / "deploy/monitoring/alerts.yaml"
-    if not alerts.exists():
-        pytest.skip("there are no rules yet")
     [command] = re.findall(r"^(\{ printf .+)$", PAGE.read_text("utf-8"), re.MULTILINE)
     succeed("sh", "-euc", command, cwd=project.folder)
     target = project.folder / "deploy/kubernetes/production/alerts.yaml"
@@ -323,6 +321,14 @@ def test_rules_become_a_resource_by_the_command_of_the_page(project: Project) ->
     assert made["kind"] == "PrometheusRule"
     assert made["spec"] == yaml.safe_load(alerts.read_text("utf-8"))
     assert made["metadata"]["name"] == "my-service"
+
+
+def test_the_alert_of_a_failed_migration_is_about_its_job(
+    project: Project, manifests: list[Manifest]
+) -> None:
+    rules = (project.folder / "deploy/monitoring/alerts.yaml").read_text("utf-8")
+    [pattern] = re.findall(r'kube_job_failed\{job_name=~"([^"]+)"', rules)
+    assert re.fullmatch(pattern, one(manifests, "Job")["metadata"]["name"])
 
 
 def test_only_who_asks_for_them_gets_them(projects: Projects) -> None:

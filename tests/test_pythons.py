@@ -41,18 +41,9 @@ def debian(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-# CI has a job for each; every other run tries the newest.
-OLDER = [pytest.param(it, marks=pytest.mark.long) for it in PYTHONS[:-1]]
-
-
-@pytest.mark.takes_minutes
-@pytest.mark.parametrize("version", [*OLDER, PYTHONS[-1]])
-def test_all_tests_pass_on_it(
-    make_project: Callable[[Answers], Project], debian: Path, version: str
-) -> None:
-    project = make_project(ANSWERS | {"python_version": version})
-    lay_over(project.folder)
-    shutil.copytree(project.folder, debian / "srv" / version)
+def run_tests(project: Project, debian: Path, version: str, options: str) -> None:
+    """Run a project's tests in the root file system."""
+    shutil.copytree(project.folder, debian / "srv" / version, dirs_exist_ok=True)
     environment = {
         "HOME": "/root",
         "LANG": "C.UTF-8",
@@ -64,7 +55,26 @@ def test_all_tests_pass_on_it(
     # The programs of PostgreSQL find their libraries with /proc, which ends with the namespace.
     script = f"""
 mount -t proc proc {debian}/proc
-exec chroot {debian} sh -c 'cd /srv/{version} && uv run --quiet pytest --quiet {LEFT_OUT}'
+exec chroot {debian} sh -c 'cd /srv/{version} && uv run --quiet pytest --quiet {options}'
 """
     done = run("unshare", "--mount", "sh", "-ec", script, cwd=debian, env=environment)
     assert done.returncode == 0, output(done)
+
+
+@pytest.mark.takes_minutes
+def test_the_tests_of_a_project_pass_on_the_newest(
+    make_project: Callable[[Answers], Project], debian: Path
+) -> None:
+    project = make_project(ANSWERS | {"python_version": PYTHONS[-1]})
+    run_tests(project, debian, PYTHONS[-1], "")
+
+
+# CI has a job for each.
+@pytest.mark.long
+@pytest.mark.parametrize("version", PYTHONS)
+def test_those_of_the_template_s_parts_pass_too(
+    make_project: Callable[[Answers], Project], debian: Path, version: str
+) -> None:
+    project = make_project(ANSWERS | {"python_version": version})
+    lay_over(project.folder)
+    run_tests(project, debian, version, LEFT_OUT)

@@ -148,10 +148,3 @@ def test_its_filters_of_the_log_can_be_run(tmp_path: Path) -> None:
     assert len(filters) > 10
     for it in filters:
         succeed("jq", "-cR", f"fromjson? | {it}", log, cwd=tmp_path)
-
-
-def test_its_command_makes_a_rule_for_the_operator(projects: Projects) -> None:
-    [command] = re.findall(r"(?m)^(\(printf .*) \| kubectl apply -f -$", RUNBOOK)
-    made = yaml.safe_load(succeed("bash", "-c", command, cwd=projects.rendered({})))
-    assert made["kind"] == "PrometheusRule"
-    assert len(made["spec"]["groups"][0]["rules"]) == len(alerts(projects.rendered({})))
