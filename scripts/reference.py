@@ -136,12 +136,14 @@ def routes(openapi: OpenApi) -> str:
 
 
 def commands(project: Path) -> str:
-    """Return the table of the commands of ``poe``."""
-    tasks = tomllib.loads((project / "template_tools/tasks.toml").read_text("utf-8"))["tasks"]
+    """Return the table of the commands of ``poe``, in the order in which it lists them."""
+    file = tomllib.loads((project / "template_tools/tasks.toml").read_text("utf-8"))
+    groups = [group["tasks"] for _, group in sorted(file.get("groups", {}).items())]
     text = "| Command | What it does |\n|---|---|\n"
-    for name, task in tasks.items():
-        if not name.startswith("_"):
-            text += f"| `uv run poe {name}` | {task['help']} |\n"
+    for tasks in [file.get("tasks", {}), *groups]:
+        for name, task in tasks.items():
+            if not name.startswith("_"):
+                text += f"| `uv run poe {name}` | {task['help']} |\n"
     return text
 
 

@@ -77,8 +77,9 @@ def _gather(source: Path, repository: str | None) -> None:
         target = source / _place(page)
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_text(_nested(_with_links(page, repository)), "utf-8")
-    for picture in (TEMPLATE / "docs").rglob("*.svg"):
-        shutil.copy2(picture, source / picture.relative_to(TEMPLATE / "docs"))
+    for file in (TEMPLATE / "docs").rglob("*"):
+        if file.suffix in {".css", ".png", ".svg"}:
+            shutil.copy2(file, source / file.relative_to(TEMPLATE / "docs"))
 
 
 def _place(page: Path) -> Path:
@@ -115,7 +116,7 @@ def _with_links(page: Path, repository: str | None) -> str:
 
 def _nested(text: str) -> str:
     """Set what belongs to an item of a list apart, as a forge need not have it: by four blanks."""
-    lines = []
+    lines: list[str] = []
     fence, more = None, 0
     for line in text.splitlines(keepends=True):
         indent = len(line) - len(line.lstrip(" "))
