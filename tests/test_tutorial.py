@@ -21,7 +21,7 @@ BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 # The files that its blocks belong to, in their order.
 FILES = re.compile(r"(?:into|end of) `([\w/.]+)`")
 START_SECONDS = 60
-SERVERS = ("uv run poe dev", "uv run --no-dev --env-file production.env python -m app.server")
+SERVERS = ("uv run poe dev", "uv run --no-dev --env-file .env.production python -m app.server")
 
 
 @dataclass
@@ -160,7 +160,7 @@ def test_every_command_of_the_tutorial_does_what_it_shows(newcomer: Newcomer) ->
         elif language == "dotenv":
             url = database_url(newcomer)
             written = re.sub(r"(?m)^DATABASE_URL=.+$", f"DATABASE_URL={url}", content)
-            (newcomer.folder / "production.env").write_text(written, "utf-8")
+            (newcomer.folder / ".env.production").write_text(written, "utf-8")
         else:
             assert language in {"text", "sh"}
 
