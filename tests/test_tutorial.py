@@ -32,7 +32,9 @@ class Newcomer:
     folder: Path
     env: dict[str, str]
     port: int
-    stack: ExitStack = field(default_factory=ExitStack)
+    # The server of the moment, and the database that stands for that of production.
+    server: ExitStack = field(default_factory=ExitStack)
+    database: ExitStack = field(default_factory=ExitStack)
 
     def types(self, command: str) -> subprocess.CompletedProcess[str]:
         """Run a command as a shell does, with the addresses of this machine."""
@@ -46,9 +48,9 @@ class Newcomer:
 
     def starts(self, command: str) -> None:
         """Start a server, as in a terminal of its own, in the place of another one."""
-        self.stack.close()
+        self.server.close()
         command = re.sub(r" --port 8000|$", f" --port {self.port}", command, count=1)
-        self.stack.enter_context(self._running(command))
+        self.server.enter_context(self.running(command))
         wait_until(self.is_ready, START_SECONDS, lambda: self.log.read_text("utf-8"))
 
     @property
@@ -64,7 +66,8 @@ class Newcomer:
         return False
 
     @contextmanager
-    def _running(self, command: str) -> Iterator[None]:
+    def running(self, command: str) -> Iterator[None]:
+        """Run a command beside the others, until Ctrl-C."""
         with self.log.open("wb") as file:
             process = subprocess.Popen(
                 ["bash", "-c", f"exec {command}"],
@@ -127,8 +130,8 @@ def newcomer(template: Path, projects: Projects, tmp_path: Path) -> Iterator[New
         "NO_PROXY": "127.0.0.1",
     }
     someone = Newcomer(release, tmp_path / "home", env, port)
-    yield someone
-    someone.stack.close()
+    with someone.database, someone.server:
+        yield someone
     with suppress(AssertionError):
         databases = Project(someone.folder, env).database_folder()
         end_processes_of(someone.folder, databases)
@@ -137,12 +140,12 @@ def newcomer(template: Path, projects: Projects, tmp_path: Path) -> Iterator[New
 def released(template: Path) -> None:
     """Make a release of the template that changes a file of its own."""
     with (template / "template/app/core/etag.py").open("a", encoding="utf-8") as file:
-        file.write("\n# A fix of the template.\n")
+        file.write("\n\n# A fix of the template.\n")
     commit(template, "A fix")
     succeed("git", "tag", "999.0.1", cwd=template)
 
 
-@pytest.mark.takes_minutes
+@pytest.mark.long
 def test_every_command_of_the_tutorial_does_what_it_shows(newcomer: Newcomer) -> None:
     page = PAGE.read_text("utf-8")
     end = 0
@@ -187,25 +190,16 @@ def follow(newcomer: Newcomer, command: str, shown: str) -> None:
 
 def database_url(newcomer: Newcomer) -> str:
     """Start a database that stands for the one of production, and return its address."""
-    python = ("python", "-m", "template_tools.postgres")
-    newcomer.stack.close()
-    project = Project(newcomer.folder, newcomer.env)
-    holder = subprocess.Popen(
-        project.uv_run(*python, "run", "--", "sleep", "600"),
-        cwd=newcomer.folder,
-        env=newcomer.env,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
+    newcomer.server.close()
+    postgres = "uv run python -m template_tools.postgres"
+    newcomer.database.enter_context(newcomer.running(f"{postgres} run -- sleep 600"))
 
     def url() -> str:
-        done = run(*project.uv_run(*python, "url"), cwd=newcomer.folder, env=newcomer.env)
+        done = newcomer.types(f"{postgres} url")
         return done.stdout.strip() if done.returncode == 0 else ""
 
-    wait_until(lambda: bool(url()), START_SECONDS, lambda: holder.poll())
-    return url().replace("postgresql+asyncpg", "postgresql")
+    wait_until(lambda: bool(url()), START_SECONDS, lambda: newcomer.log.read_text("utf-8"))
+    return url()
 
 
 def test_what_the_tutorial_does_not_run_is_said_beside_it() -> None:
