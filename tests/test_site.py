@@ -36,6 +36,7 @@ def address(site: Path) -> Iterator[str]:
     Thread(target=server.serve_forever, daemon=True).start()
     yield f"http://127.0.0.1:{server.server_port}/handbook"
     server.shutdown()
+    server.server_close()
     site.rename(site.parent / "site")
 
 
