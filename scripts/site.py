@@ -96,6 +96,8 @@ def _with_links(page: Path, repository: str | None) -> str:
     def moved(link: re.Match[str]) -> str:
         picture, words, target, anchor = link[1], link[2], link[3], link[4] or ""
         path = Path(os.path.normpath(page.parent / target))
+        if not path.exists():
+            raise SystemExit(f"{page.relative_to(TEMPLATE)} links to {target}, which is not there")
         if path.is_dir() and (path / "README.md").exists() and path.is_relative_to(docs):
             path /= "README.md"
         in_site = path.is_relative_to(docs) or path.relative_to(TEMPLATE).as_posix() in OUTSIDE

@@ -10,7 +10,7 @@ from threading import Thread
 import pytest
 from playwright.sync_api import Browser, expect
 
-from scripts.site import build, problems
+from scripts.site import OUTSIDE, build, problems
 from tests.projects import REPOSITORY
 from tests.test_docs_page import browser, chromium
 
@@ -71,6 +71,29 @@ def test_every_decision_is_in_their_list_with_its_title() -> None:
     listed = re.findall(r"^\| \[(.+?)\]\((.+?)\)", page, re.MULTILINE)
     assert {name: title for title, name in listed} == titles
     assert len(listed) == len(titles)
+
+
+@pytest.mark.parametrize(
+    ("link", "said"),
+    [
+        ("nowhere.md", "docs/page.md links to nowhere.md, which is not there"),
+        ("../nowhere.py", "docs/page.md links to ../nowhere.py, which is not there"),
+        ("other.md#nowhere", "1 issue found"),
+    ],
+)
+def test_no_site_is_built_with_a_broken_link(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, link: str, said: str
+) -> None:
+    docs = tmp_path / "docs"
+    docs.mkdir()
+    for name in OUTSIDE:
+        (tmp_path / name).write_text("# Page\n", "utf-8")
+    (docs / "README.md").write_text("# Index\n\n## Do\n\n- [Page](page.md)\n", "utf-8")
+    (docs / "other.md").write_text("# Other\n", "utf-8")
+    (docs / "page.md").write_text(f"# Page\n\n[There]({link})\n", "utf-8")
+    monkeypatch.setattr("scripts.site.TEMPLATE", tmp_path)
+    with pytest.raises(SystemExit, match=re.escape(said)):
+        build(tmp_path / "built", "https://example.com")
 
 
 @pytest.mark.parametrize(
