@@ -31,12 +31,12 @@ def tables(copier_yml: str) -> dict[str, str]:
     return {"README.md": short, "docs/questions.md": whole}
 
 
-def with_table(page: str, table: str) -> str:
-    """Return a page with its table replaced."""
-    before, begin, rest = page.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not (begin and end):
-        raise ValueError(f"the page lacks {BEGIN.strip()} or {END.strip()}")
+def with_table(page: str, table: str, begin: str = BEGIN, end: str = END) -> str:
+    """Return a page with what stands between two comments replaced."""
+    before, found, rest = page.partition(begin)
+    _, closed, after = rest.partition(end)
+    if not (found and closed):
+        raise ValueError(f"the page lacks {begin.strip()} or {end.strip()}")
     return before + begin + table + end + after
 
 

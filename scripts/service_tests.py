@@ -32,7 +32,7 @@ def main() -> int:
     parser.add_argument("--types", action="store_true", help="check their types instead")
     options, words = parser.parse_known_args()
     folder = TEMPLATE / ".dev" / "service"
-    _render_into(folder, ANSWERS | dict(pair.split("=", 1) for pair in options.data))
+    render_into(folder, ANSWERS | dict(pair.split("=", 1) for pair in options.data))
     lay_over(folder)
     if options.types:
         command = TYPES
@@ -51,7 +51,8 @@ def lay_over(project: Path) -> None:
     shutil.copytree(TEMPLATE / TESTS, project / TESTS, ignore=ignored)
 
 
-def _render_into(folder: Path, answers: dict[str, str]) -> None:
+def render_into(folder: Path, answers: dict[str, str]) -> None:
+    """Render the work tree anew into a folder, whose environment stays."""
     folder.mkdir(parents=True, exist_ok=True)
     for path in folder.iterdir():
         if path.name not in _KEPT:

@@ -1,6 +1,7 @@
 """The documentation names every question, and what it says can be done is done."""
 
 import ast
+import json
 import re
 import tomllib
 from collections.abc import Callable
@@ -9,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from scripts.questions import tables, with_table
+from scripts.reference import DESCRIBE, DESCRIPTIONS, Described, pages, with_part
 from tests.answers import DEFAULTS, Answers
-from tests.projects import REPOSITORY, TEMPLATE, Project, output, tracked_files
+from tests.projects import REPOSITORY, TEMPLATE, Project, Projects, output, succeed, tracked_files
 from tests.test_copier_yml import QUESTIONS
 
 _SSO = TEMPLATE / "app/utils/sso"
@@ -30,6 +32,41 @@ def test_the_table_of_questions_is_the_one_that_copier_yml_makes(page: str) -> N
     table = tables(text("copier.yml"))[page]
     assert re.findall(r"^\| `(\w+)`", table, re.MULTILINE) == [*QUESTIONS]
     assert text(page) == with_table(text(page), table), "run: uv run poe questions"
+
+
+@pytest.fixture(scope="module")
+def described(projects: Projects) -> Described:
+    """What a new project says about itself."""
+    environment = projects.environment()
+    python = Path(environment["UV_PROJECT_ENVIRONMENT"], "bin", "python")
+    folder = projects.rendered(DEFAULTS)
+    said: Described = json.loads(succeed(python, DESCRIBE, cwd=folder, env=environment))
+    return said
+
+
+@pytest.mark.parametrize(
+    "page", ["docs/settings.md", "docs/routes.md", "docs/commands.md", "docs/example.md"]
+)
+def test_what_follows_from_the_code_is_what_a_new_project_has(
+    page: str, projects: Projects, described: Described
+) -> None:
+    part = pages(projects.rendered(DEFAULTS), described)[page]
+    assert text(page) == with_part(text(page), part), "run: uv run poe reference"
+
+
+def test_a_setting_is_described_once_and_is_in_the_example(described: Described) -> None:
+    """What the code describes, its page must not describe again."""
+    settings = described["settings"]
+    assert {
+        name
+        for group in settings.values()
+        for name, setting in group.items()
+        if not setting["description"] and name != "environment"
+    } == {*DESCRIPTIONS}
+    example = text("template/.env.example.jinja")
+    for group in settings.keys() - {"Settings"}:
+        for name in settings[group]:
+            assert re.search(rf"^(?:# )?{name.upper()}=", example, re.MULTILINE), name
 
 
 def test_the_row_of_a_secret_says_that_it_reaches_env_alone() -> None:
@@ -66,8 +103,19 @@ def test_every_link_to_a_file_leads_somewhere() -> None:
     for path in tracked_files(REPOSITORY):
         if path.suffix == ".md" and path.parts[0] != "template":
             content = (REPOSITORY / path).read_text("utf-8")
-            for target in re.findall(r"\]\((?!\w+:|#)([^)#\s]+)", content):
-                assert (REPOSITORY / path.parent / target).exists(), f"{path}: {target}"
+            for target, anchor in re.findall(r"\]\((?!\w+:|#)([^)#\s]+)(?:#([^)]+))?\)", content):
+                linked = REPOSITORY / path.parent / target
+                assert linked.exists(), f"{path}: {target}"
+                if anchor:
+                    assert anchor in anchors(linked.read_text("utf-8")), (
+                        f"{path}: {target}#{anchor}"
+                    )
+
+
+def anchors(content: str) -> set[str]:
+    """Return the places of a page that a forge lets a link lead to."""
+    headings = re.findall(r"(?m)^#+ (.+)$", content)
+    return {re.sub(r"[^\w -]", "", it.lower()).replace(" ", "-") for it in headings}
 
 
 def test_what_is_said_to_stand_elsewhere_is_linked() -> None:
@@ -76,9 +124,7 @@ def test_what_is_said_to_stand_elsewhere_is_linked() -> None:
         if path.suffix == ".md" and path.name != "CHANGELOG.md":
             content = (REPOSITORY / path).read_text("utf-8")
             assert not re.findall(r"(?i)\bsee (?:below|above)\b", content), path
-            headings = re.findall(r"(?m)^#+ (.+)$", content)
-            anchors = {re.sub(r"[^\w -]", "", it.lower()).replace(" ", "-") for it in headings}
-            assert {*re.findall(r"\]\(#([^)]+)\)", content)} <= anchors, path
+            assert {*re.findall(r"\]\(#([^)]+)\)", content)} <= anchors(content), path
 
 
 # What was written of an earlier layout stays.

@@ -165,6 +165,7 @@ def test_no_file_that_holds_a_secret_is_committed_or_reaches_the_image(
     left_out = pathspec.GitIgnoreSpec.from_lines(it for it in lines if it.startswith("**/"))
     for name in (
         *(".env", ".env.local", ".env.production", ".env.bak", ".env.example.local"),
+        "production.env",
         *("client-key.pem", "key.pem", "server.key", "client.p12", "client.pfx", "store.jks"),
     ):
         for place in ("", "app/", "app/core/", "migrations/"):
