@@ -510,6 +510,14 @@ def test_a_bound_that_makes_no_sense_is_named_in_a_sentence(
     assert "Traceback" not in run.stderr
 
 
+def test_a_long_deadline_is_no_mistake_while_developing(tmp_path: Path) -> None:
+    options = ("--reload", "--reload-dir", "app")
+    with serving(tmp_path, *options, start=["-m", "app.server"], REQUEST_TIMEOUT="3600") as server:
+        assert b" 200 " in server.exchange(
+            b"GET /livez HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
+        )
+
+
 def test_the_bounds_of_a_deployment_are_those_of_its_settings() -> None:
     others = {"ENVIRONMENT", "LOG_LEVEL", "LOG_FORMAT", "SERVER_DRAIN_SECONDS", "METRICS_PORT"}
     assert {name.upper() for name in ServerSettings.model_fields} == {*BOUNDS, *others}
