@@ -13,6 +13,7 @@ from pathlib import Path
 from threading import Thread
 
 import pytest
+import yaml
 
 from scripts.fleet import Releases, main
 from tests.projects import REPOSITORY, commit, run, succeed
@@ -407,3 +408,30 @@ def test_it_runs_as_a_script_from_anywhere(tmp_path: Path) -> None:
     assert "name a checkout, a folder of checkouts, or an address" in done.stderr or (
         "the history of this clone" in done.stderr
     )
+
+
+PAGE = (REPOSITORY / "docs" / "fleet.md").read_text("utf-8")
+
+
+def test_the_page_names_every_option(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    options = set(re.findall(r"(--[a-z-]+)", capsys.readouterr().out)) - {"--help"}
+    named = set(re.findall(r"`(--[a-z-]+)", PAGE))
+    assert options == named
+
+
+def test_the_entry_of_a_catalogue_has_what_its_schema_requires() -> None:
+    """The schema is Backstage's, of the kinds Component and API in version v1alpha1."""
+    (block,) = (
+        it
+        for it in re.findall(r"^```yaml\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE)
+        if "backstage.io" in it
+    )
+    component, api = yaml.safe_load_all(block)
+    for entity, kind in ((component, "Component"), (api, "API")):
+        assert (entity["apiVersion"], entity["kind"]) == ("backstage.io/v1alpha1", kind)
+        assert re.fullmatch(r"[a-zA-Z0-9](?:[-_.a-zA-Z0-9]{0,62})", entity["metadata"]["name"])
+        assert all(entity["spec"][it] for it in ("type", "lifecycle", "owner"))
+    assert component["spec"]["providesApis"] == [api["metadata"]["name"]]
+    assert api["spec"]["definition"]
