@@ -144,10 +144,11 @@ class Releases:
 
     def _based_on(self, commit: str) -> Version:
         """Return the release of a recorded commit: a tag, `git describe`, or a hash."""
-        described = re.fullmatch(r"(.+?)(?:-\d+-g[0-9a-f]+)?", commit)
-        with suppress(InvalidVersion):
-            return Version(described[1] if described else commit)
-        if re.fullmatch(r"[0-9a-f]{7,64}", commit):
+        # A hash may look like a version: 5a12345 is an alpha release to PEP 440.
+        if not re.fullmatch(r"[0-9a-f]{7,64}", commit):
+            with suppress(InvalidVersion):
+                return Version(re.sub(r"-\d+-g[0-9a-f]+\Z", "", commit))
+        else:
             for version, release in reversed(self._known):
                 with suppress(NoHistoryError):
                     git(self._root, "merge-base", "--is-ancestor", release.commit, commit)
@@ -230,17 +231,18 @@ class Reader:
         self._seconds = seconds
         self._turn = asyncio.Semaphore(jobs)
         self._environment = os.environ | {
-            # Nobody is there to be asked, and a fetch of a missing file must not ask either.
+            # Nobody is there to be asked: ssh, too, has no terminal in a session of its own.
             "GIT_TERMINAL_PROMPT": "0",
             "GIT_ASKPASS": "",
             "SSH_ASKPASS": "",
-            "GIT_SSH_COMMAND": os.environ.get("GIT_SSH_COMMAND", "ssh -oBatchMode=yes"),
             "GIT_OPTIONAL_LOCKS": "0",
             "LC_ALL": "C",
         }
         # They would name one repository for all.
-        for name in ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE"):
+        for name in ("GIT_DIR", "GIT_COMMON_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX"):
             self._environment.pop(name, None)
+        # The configuration of a repository on this disk would say how a missing file is fetched.
+        self._local = self._environment | {"GIT_NO_LAZY_FETCH": "1"}
 
     async def read(self, place: str | Path) -> list[Service]:
         """Return a row for each project of a repository."""
@@ -249,24 +251,23 @@ class Reader:
             try:
                 async with asyncio.timeout(self._seconds):
                     if isinstance(place, Path):
-                        read = self._commit if _is_bare(place) else self._checkout
-                        return await read(name, place)
+                        if _is_bare(place):
+                            return await self._commit(name, "-C", str(place))
+                        return await self._checkout(name, place)
                     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
                         clone = Path(folder, "clone")
                         shallow = ("--depth=1", "--filter=blob:none", "--no-checkout")
                         address = _full_address(place)
                         await self._git("clone", "--quiet", *shallow, "--", address, str(clone))
-                        return await self._commit(name, clone)
+                        return await self._commit(name, f"--git-dir={clone}/.git")
             except TimeoutError:
                 return [_unreadable(name, f"no answer within {self._seconds:g} s")]
             except (UnreadableError, OSError) as error:
                 return [_unreadable(name, str(error))]
 
-    async def _commit(self, name: str, repository: Path) -> list[Service]:
+    async def _commit(self, name: str, *where: str) -> list[Service]:
         """Read the projects of the newest commit."""
-        # Where the folder is no repository, git would look for one above it.
-        where = f"--git-dir={repository if _is_bare(repository) else repository / '.git'}"
-        listing = await self._git(where, "ls-tree", "-r", "-z", "HEAD", largest=_LARGEST_LISTING)
+        listing = await self._git(*where, "ls-tree", "-r", "-z", "HEAD", largest=_LARGEST_LISTING)
         found: dict[str, str] = {}
         for entry in listing.decode("utf-8", "replace").split("\0"):
             about, _, path = entry.partition("\t")
@@ -279,7 +280,7 @@ class Reader:
             if mode == "120000":
                 rows.append(_unreadable(project, f"its {ANSWERS} is a symbolic link"))
             else:
-                text = await self._git(where, "cat-file", "blob", blob, largest=_LARGEST_ANSWERS)
+                text = await self._git(*where, "cat-file", "blob", blob, largest=_LARGEST_ANSWERS)
                 rows.append(self._judged(project, text))
         return rows or [Service(name, "other")]
 
@@ -338,7 +339,7 @@ class Reader:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            env=self._environment,
+            env=self._local if arguments[0] == "-C" else self._environment,
             start_new_session=True,
         )
         assert process.stdout is not None  # noqa: S101 - both are pipes

@@ -15,7 +15,7 @@ from threading import Thread
 import pytest
 import yaml
 
-from scripts.fleet import Releases, main
+from scripts.fleet import Releases, UnreadableError, main
 from tests.projects import REPOSITORY, commit, run, succeed
 
 SCRIPT = REPOSITORY / "scripts" / "fleet.py"
@@ -232,6 +232,10 @@ class TestReleases:
         releases = Releases(template)
         for recorded in (second, second[:7], "0.2.0-3-g0123abc"):
             assert releases.judge("a", stands_on(f"'{recorded}'").encode()).behind == 1
+        # To PEP 440 these are versions.
+        for recorded in ("5a12345", "1234567"):
+            with pytest.raises(UnreadableError, match="does not know"):
+                releases.judge("a", stands_on(f"'{recorded}'").encode())
 
     def test_a_release_that_this_clone_lacks_is_not_called_current(self, fleet: Fleet) -> None:
         fleet.add("ahead", stands_on("0.4.0"))
@@ -311,6 +315,18 @@ class TestHostileRepositories:
             file.chmod(0o755)
         succeed("git", "config", "core.fsmonitor", str(file), cwd=folder)
         assert fleet.says(fleet.folder, f"file://{folder}")[0] == 0
+        assert not (fleet.folder / "owned").exists()
+
+    def test_a_mirror_is_not_asked_to_fetch_what_it_lacks(self, fleet: Fleet) -> None:
+        folder = fleet.add("a", CURRENT)
+        succeed("git", "config", "uploadpack.allowFilter", "true", cwd=folder)
+        clone = ("clone", "--quiet", "--bare", "--filter=blob:none")
+        succeed("git", *clone, f"file://{folder}", "../m.git", cwd=folder)
+        program = f"touch {fleet.folder}/owned; false"
+        mirror = folder.parent / "m.git"
+        succeed("git", "config", "remote.origin.uploadpack", program, cwd=mirror)
+        rows = fleet.rows(mirror)
+        assert rows["m.git"]["state"] == "unreadable"
         assert not (fleet.folder / "owned").exists()
 
 
