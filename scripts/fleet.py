@@ -26,7 +26,7 @@ from collections.abc import Collection, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Literal
+from typing import Literal, override
 
 import yaml
 from packaging.version import InvalidVersion, Version
@@ -92,7 +92,7 @@ class Releases:
     def __init__(self, root: Path) -> None:
         self._root = root
         found = _tagged(root) or releases(root)
-        self._known = sorted(((_version(it.version), it) for it in found), key=lambda it: it[0])
+        self._known = sorted(((Version(it.version), it) for it in found), key=lambda it: it[0])
         final = [it for it in self._known if not it[0].is_prerelease] or self._known
         if not final:
             raise NoHistoryError("the history of this clone tells of no release")
@@ -111,23 +111,18 @@ class Releases:
         answers = _answers(text)
         if not answers.keys() >= _OUR_QUESTIONS:
             return Service(service, "other")
-        commit = answers.get("_commit")
-        if not isinstance(commit, str):
+        commit, source = answers.get("_commit"), answers.get("_src_path")
+        if not isinstance(commit, str) or not isinstance(source, str):
             raise UnreadableError("no release is recorded, so that it cannot take updates")
         version = self._based_on(commit)
         if version > max(it[0] for it in self._known):
             raise UnreadableError(f"it stands on {commit}, which this clone does not know yet")
         newer = [it for it in self._final if it > version]
-        questions = [it for it in self._questions if it not in answers]
-        refused = [
-            it for it, allowed in self._questions.items() if allowed and answers.get(it) is not None
-        ]
         notes = [
             f"{it} has an answer that is no longer offered"
-            for it in refused
-            if answers[it] not in self._questions[it]
+            for it, offered in self._questions.items()
+            if offered and it in answers and answers[it] not in offered
         ]
-        source = str(answers.get("_src_path", ""))
         if source != without_credentials(source):
             notes.append("the recorded address of the template holds a credential")
         if not _ADDRESS.match(source.removeprefix("git+")):
@@ -137,8 +132,8 @@ class Releases:
             "behind" if newer else "current",
             release=commit,
             behind=len(newer),
-            security=[it for it in self._security if _version(it.release) in newer],
-            new_questions=questions,
+            security=[it for it in self._security if Version(it.release) in newer],
+            new_questions=[it for it in self._questions if it not in answers],
             notes=notes,
         )
 
@@ -163,10 +158,6 @@ def _tagged(root: Path) -> list[Release]:
     """Return the tags that are versions: Copier goes by them, where a clone has any."""
     tags = git(root, "tag", "--list").decode().split()
     return [Release(it, f"refs/tags/{it}") for it in tags if _is_version(it)]
-
-
-def _version(text: str) -> Version:
-    return Version(text)
 
 
 def _is_version(text: str) -> bool:
@@ -202,11 +193,21 @@ def _questions(copier_yml: str) -> dict[str, list[object]]:
 # --- The answers of a project ---------------------------------------------------------------------
 
 
+class _PlainLoader(yaml.SafeLoader):
+    """Reads YAML without aliases, of which a few lines can make gigabytes; Copier writes none."""
+
+    @override
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.YAMLError("an alias")
+        return super().compose_node(parent, index)
+
+
 def _answers(text: bytes) -> dict[str, object]:
     if len(text) > _LARGEST_ANSWERS:
         raise UnreadableError(f"its {ANSWERS} is larger than 100 kB")
     try:
-        answers = yaml.safe_load(text.decode())
+        answers = yaml.load(text.decode(), _PlainLoader)  # noqa: S506 - it is a safe loader
     except (yaml.YAMLError, ValueError, ArithmeticError, RecursionError, TypeError) as error:
         raise UnreadableError(f"its {ANSWERS} is no YAML") from error
     if not isinstance(answers, dict) or not all(isinstance(it, str) for it in answers):
