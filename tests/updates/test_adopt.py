@@ -201,6 +201,7 @@ def test_a_hand_made_service_adopts_the_template_and_its_first_update_has_no_con
     assert said.returncode == 0, output(said)
     assert "names: fk_loan_book_id_book pk_book pk_loan\n" in said.stdout
     assert_tests_pass(project, "tests/contract/test_migrations.py")
+    commit(folder, "Lock what was tested")
 
     update(folder, LAST)
 
