@@ -116,7 +116,9 @@ def main() -> None:
 
     def run(log_config: str | None, **options: Any) -> None:  # noqa: ANN401 - uvicorn's
         assert uvicorn_command.callback is not None  # noqa: S101 - click's type
-        _check_order(options["timeout_graceful_shutdown"])
+        # Nobody waits for the last requests of a developer, whose debugger may hold one for long.
+        if not options["reload"]:
+            _check_order(options["timeout_graceful_shutdown"])
         _check_metrics(settings, options["workers"] or int(os.environ.get("WEB_CONCURRENCY", "1")))
         uvicorn_command.callback(log_config=log_config or logging_config(settings), **options)
 

@@ -25,7 +25,9 @@ PACKAGES = (
 DEV_PACKAGES = ("dirty-equals>=0.11",)
 # What Nordwind does not need: it builds its images elsewhere, and has a gateway for headers.
 DELETED = (
+    ".devcontainer/devcontainer.json",
     ".dockerignore",
+    ".pre-commit-config.yaml",
     "tests/core/test_middleware.py",  # Until 0.6.0.
     "tests/contract/test_description.py",
 )
@@ -134,7 +136,7 @@ def _keep(code: str, resource: Resource) -> str:
 
 
 def _add_code(folder: Path) -> None:
-    for path, code in CODE.items():
+    for path, code in (CODE | EDITOR).items():
         _write(folder / path, code)
     settings = folder / "app" / "settings.py"
     # The first line of its docstring is another one in each of the first releases.
@@ -621,6 +623,13 @@ CODE = {
     "tests/app_nordwind/test_paper.py": PAPER_TEST,
     "scripts/nordwind_report.py": '"""Nordwind\'s monthly report."""\n',
     "scripts/nordwind_seed.py": '"""Nordwind\'s first rows."""\n',
+}
+
+# Nordwind had its own before the template had any.
+EDITOR = {
+    ".vscode/settings.json": '{ "editor.tabSize": 8, "nordwind.region": "eu" }\n',
+    ".editorconfig": "[*.nordwind]\nindent_style = tab\n",
+    "AGENTS.md": "# Nordwind's agents\n\nAsk in #nordwind before you change a price.\n",
 }
 
 # By the file that it is imported from, in the order that the linter asks for.

@@ -264,7 +264,7 @@ class Server:
     """A PostgreSQL server on which the migrations of many projects are tried."""
 
     def __init__(self, url: str) -> None:
-        self._url = url
+        self.url = url
         self._databases = 0
         self._migrated: set[bytes] = set()
 
@@ -281,7 +281,7 @@ class Server:
         self._databases += 1
         name = f"app_test_{self._databases}"
         message = revision or "what the template brings"
-        done = project.tool("python", "-c", _MIGRATE, self._url, name, message)
+        done = project.tool("python", "-c", _MIGRATE, self.url, name, message)
         assert done.returncode == 0, output(done)
         self._migrated |= {source, _source(project.folder)}
 

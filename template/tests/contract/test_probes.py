@@ -62,6 +62,7 @@ async def _create(app: FastAPI, resource: Resource, caller: dict[str, str]) -> U
     body = json.dumps(resource.new()).encode()
     probe = Probe("", "POST", resource.path, NOT_A_BUG, body, (JSON,))
     try:
-        return UUID(json.loads((await send(app, probe, caller)).body)["id"])
+        # A key may be a number, in a service that is older than the template.
+        return UUID(str(json.loads((await send(app, probe, caller)).body)["id"]))
     except (ValueError, KeyError, TypeError):
         return NOTHING

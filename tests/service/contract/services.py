@@ -26,6 +26,7 @@ from starlette.types import Receive, Scope, Send
 
 from app.core.errors import BadRequest, add_exception_handlers
 from app.core.openapi import PUBLIC
+from app.core.schema import RequestSchema, ShortText
 from app.database.session import DbSession
 from app.utils.sso.authorization import require_authentication, require_roles
 from app.utils.sso.introspection import CurrentToken, introspect_token
@@ -35,6 +36,12 @@ Writer = Annotated[TokenData, Security(introspect_token, scopes=["thing:write"])
 Admin = Annotated[TokenData, Security(require_roles("admin"), scopes=["thing:admin"])]
 Recent = Annotated[TokenData, Security(require_authentication(max_age=60), scopes=["thing:read"])]
 Key = Annotated[str, Security(APIKeyHeader(name="X-Key"))]
+
+
+class Numbered(RequestSchema):
+    """The body of what has a number for a key, in a service that is older than the template."""
+
+    name: ShortText
 
 
 async def metrics(scope: Scope, receive: Receive, send: Send) -> None:
@@ -80,6 +87,10 @@ def add_unusual_routes(app: FastAPI) -> None:
     @router.get("/files/{path:path}", include_in_schema=False)
     async def files(path: str, _token: CurrentToken) -> str:
         return path
+
+    @router.post("/numbered")
+    async def create_numbered(data: Numbered, _token: CurrentToken) -> dict[str, int | str]:
+        return {"id": 1, "name": data.name}
 
     @router.websocket("/feed/{feed_id}")
     async def feed(socket: WebSocket, feed_id: UUID, _token: CurrentToken) -> None:

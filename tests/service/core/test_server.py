@@ -510,6 +510,26 @@ def test_a_bound_that_makes_no_sense_is_named_in_a_sentence(
     assert "Traceback" not in run.stderr
 
 
+def test_a_long_deadline_is_no_mistake_while_developing() -> None:
+    """A debugger holds a request for as long as somebody looks at it."""
+    with subprocess.Popen(
+        [sys.executable, "-m", "app.server", "--reload", "--reload-dir", "app", "--port", "0"],
+        cwd=PROJECT_ROOT,
+        env=os.environ | {"REQUEST_TIMEOUT": "3600"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    ) as process:
+        assert process.stdout is not None
+        said = ""
+        while "Started reloader process" not in said and (line := process.stdout.readline()):
+            said += line
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+    assert "Started reloader process" in said, said
+
+
 def test_the_bounds_of_a_deployment_are_those_of_its_settings() -> None:
     others = {"ENVIRONMENT", "LOG_LEVEL", "LOG_FORMAT", "SERVER_DRAIN_SECONDS", "METRICS_PORT"}
     assert {name.upper() for name in ServerSettings.model_fields} == {*BOUNDS, *others}
