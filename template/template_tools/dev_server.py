@@ -14,7 +14,6 @@ import sys
 from collections.abc import Callable, Mapping
 from importlib import import_module
 from logging.config import dictConfig
-from multiprocessing.context import BaseContext
 from multiprocessing.process import BaseProcess
 
 from template_tools.terminal import print_error, print_traceback
@@ -39,7 +38,10 @@ _PACKAGES = [
 
 def main() -> None:
     """Serve, with what was imported before the settings were known."""
-    import_module("uvicorn._subprocess").spawn = _Context()
+    context = _Context()
+    from uvicorn import _subprocess
+
+    _subprocess.spawn = context  # type: ignore[assignment]
     failure = _import("app.server")
     # Nothing is written where the start has failed, which has been reported then.
     if environment := sys.stdin.read():
@@ -55,20 +57,22 @@ class _Context:
     """What uvicorn uses of a context of multiprocessing, for processes that run ``_work``."""
 
     def __init__(self) -> None:
-        self._context: BaseContext = multiprocessing.get_context("spawn")
-        if sys.platform != "win32":
-            self._context = multiprocessing.get_context("forkserver")
-            self._context.set_forkserver_preload(_PACKAGES)
-            # It runs when the packages are imported, so that whatever imports them next finds them
-            # compiled: to compile them takes longer than all else at the first start.
-            first = self._context.Process(target=int)
-            first.start()
-            first.join()
+        self._process: Callable[..., BaseProcess]
+        if sys.platform == "win32":
+            self._process = multiprocessing.get_context("spawn").Process
+            return
+        context = multiprocessing.get_context("forkserver")
+        context.set_forkserver_preload(_PACKAGES)
+        self._process = context.Process
+        # It runs when the packages are imported, so that whatever imports them next finds them
+        # compiled: to compile them takes longer than all else at the first start.
+        first = self._process(target=int)
+        first.start()
+        first.join()
 
     def Process(self, target: Callable[..., None], kwargs: Mapping[str, object]) -> BaseProcess:  # noqa: N802
         # Where they are forked from was started before the environment was known.
-        environment = dict(os.environ)
-        return self._context.Process(target=_work, args=(environment, target), kwargs=kwargs)
+        return self._process(target=_work, args=(dict(os.environ), target), kwargs=kwargs)
 
 
 def _work(environment: dict[str, str], serve: Callable[..., None], /, **options: object) -> None:
