@@ -7,6 +7,8 @@ import re
 import subprocess
 from pathlib import Path
 
+import pytest
+
 from tests.projects import (
     RELEASE,
     REPOSITORY,
@@ -212,6 +214,7 @@ def test_a_hand_made_service_adopts_the_template_and_its_first_update_has_no_con
     assert not (folder / "migrations/versions/0001_initial.py").exists()
 
 
+@pytest.mark.long
 def test_two_projects_of_a_monorepo_take_updates_one_after_the_other(
     lives: Lives, tmp_path: Path
 ) -> None:
