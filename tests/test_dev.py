@@ -467,7 +467,7 @@ def test_a_process_leaves_what_it_has_compiled_to_the_next(
     project = replace(project, env={**project.env, "PYTHONDONTWRITEBYTECODE": "1"})
     done = project.poe("--quiet", "token")
     assert done.returncode == 1
-    assert [*(project.folder / "template_tools" / "provider").rglob("*.pyc")]
+    assert [*(project.folder / "template_tools").glob("__pycache__/token_command.*.pyc")]
 
 
 def test_the_token_command_says_what_has_to_run(project: Project) -> None:

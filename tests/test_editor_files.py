@@ -23,7 +23,8 @@ DEV_CONTAINER = {
 def tasks(folder: Path) -> set[str]:
     """Return the commands of ``uv run poe``."""
     text = (folder / "template_tools" / "tasks.toml").read_text("utf-8")
-    return {name for name in tomllib.loads(text)["tasks"] if not name.startswith("_")}
+    groups = tomllib.loads(text)["groups"].values()
+    return {name for group in groups for name in group["tasks"]}
 
 
 @pytest.mark.parametrize("answers", ANSWER_SETS)
@@ -72,8 +73,9 @@ class TestVisualStudioCode:
         folder = projects.rendered(DEFAULTS)
         launch = json.loads((folder / ".vscode/launch.json").read_text("utf-8"))
         service, test = launch["configurations"]
-        dev = tomllib.loads((folder / "template_tools/tasks.toml").read_text("utf-8"))["tasks"]
-        assert dev["dev"]["cmd"] == f"python -m {service['module']}"
+        tools = tomllib.loads((folder / "template_tools/tasks.toml").read_text("utf-8"))
+        dev = tools["groups"]["1-run"]["tasks"]["dev"]
+        assert dev["cmd"] == f"python -m {service['module']}"
         assert service["subProcess"]
         assert test["purpose"] == ["debug-test"]
 

@@ -12,6 +12,7 @@ import multiprocessing
 import os
 import sys
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from importlib import import_module
 from logging.config import dictConfig
 from multiprocessing.process import BaseProcess
@@ -57,18 +58,19 @@ class _Context:
     """What uvicorn uses of a context of multiprocessing, for processes that run ``_work``."""
 
     def __init__(self) -> None:
-        self._process: Callable[..., BaseProcess]
+        self._process: Callable[..., BaseProcess] = multiprocessing.get_context("spawn").Process
         if sys.platform == "win32":
-            self._process = multiprocessing.get_context("spawn").Process
             return
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload(_PACKAGES)
-        self._process = context.Process
         # It runs when the packages are imported, so that whatever imports them next finds them
         # compiled: to compile them takes longer than all else at the first start.
-        first = self._process(target=int)
-        first.start()
-        first.join()
+        first = context.Process(target=int)
+        # TMPDIR can be too long for the path of a socket, or on a file system that has none.
+        with suppress(OSError):
+            first.start()
+            first.join()
+            self._process = context.Process
 
     def Process(self, target: Callable[..., None], kwargs: Mapping[str, object]) -> BaseProcess:  # noqa: N802
         # Where they are forked from was started before the environment was known.
