@@ -77,7 +77,7 @@ def left_out(answers: Answers) -> tuple[str, ...]:
     known = {"_copier_operation": "copy"} | answers
     conditions = [line for line in DOCUMENT["_exclude"] if "{%" in line]
     rendered = [Environment(autoescape=True).from_string(it).render(known) for it in conditions]
-    return tuple(path for path in rendered if path)
+    return tuple(path.removeprefix("/") for path in rendered if path)
 
 
 @pytest.mark.parametrize("answers", COMBINATIONS, ids=describe)
