@@ -3,8 +3,9 @@
 import os
 import signal
 import socket
+import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, suppress
 from pathlib import Path
 
@@ -25,6 +26,22 @@ def processes_of(*folders: Path) -> dict[int, str]:
             if any(name in command or where.startswith(name) for name in names):
                 found[int(entry.name)] = command
     return found
+
+
+def start(
+    *command: str | Path, cwd: Path, env: Mapping[str, str], log: Path
+) -> subprocess.Popen[bytes]:
+    """Start a command as a terminal does, in a process group of its own."""
+    with log.open("wb") as file:
+        return subprocess.Popen(
+            command,
+            cwd=cwd,
+            env=env,
+            stdin=subprocess.DEVNULL,
+            stdout=file,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
 
 
 def end_processes_of(*folders: Path) -> None:

@@ -69,6 +69,24 @@ def succeed(*command: str | Path, cwd: Path, env: Mapping[str, str] | None = Non
     return done.stdout
 
 
+def apply(diff: str, path: Path) -> None:
+    """Make the change that a page shows as a diff.
+
+    The lines that begin with a space or a minus are found in their order, whatever is between them.
+    """
+    lines = path.read_text("utf-8").splitlines()
+    at = 0
+    for change in diff.splitlines():
+        if change.startswith("+"):
+            lines.insert(at, change[1:])
+            at += 1
+        else:
+            at = lines.index(change[1:], at) + (change[0] == " ")
+            if change.startswith("-"):
+                del lines[at]
+    path.write_text("\n".join(lines) + "\n", "utf-8")
+
+
 def output(done: subprocess.CompletedProcess[str]) -> str:
     """Return everything that a command has printed."""
     return done.stdout + done.stderr

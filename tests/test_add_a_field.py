@@ -4,12 +4,11 @@ import re
 import shlex
 import socket
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 
 from tests.answers import DEFAULTS, Answers
-from tests.projects import REPOSITORY, Project, output
+from tests.projects import REPOSITORY, Project, apply, output
 
 PAGE = REPOSITORY / "docs/add-a-field.md"
 # A file's name before a block, if it has one; the block's language; and the block.
@@ -24,19 +23,6 @@ async def main():
         print([tuple(row) for row in await connection.fetch(statement)])
 asyncio.run(main())
 """
-
-
-def apply(diff: str, path: Path) -> None:
-    """Find the lines that begin with a space, in their order, and add the others after them."""
-    lines = path.read_text("utf-8").splitlines()
-    at = 0
-    for change in diff.splitlines():
-        if change.startswith("+"):
-            lines.insert(at, change[1:])
-            at += 1
-        else:
-            at = lines.index(change[1:], at) + 1
-    path.write_text("\n".join(lines) + "\n", "utf-8")
 
 
 def on_database(project: Project, *command: str) -> str:

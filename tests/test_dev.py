@@ -16,7 +16,7 @@ import httpx2
 import pytest
 
 from tests.answers import DEFAULTS, Answers
-from tests.processes import end_processes_of, free_ports, is_open, processes_of, wait_until
+from tests.processes import end_processes_of, free_ports, is_open, processes_of, start, wait_until
 from tests.projects import Project, output, run
 
 START_SECONDS = 60
@@ -68,25 +68,24 @@ class Running:
 
 
 @contextmanager
-def running(project: Project, *command: str | Path, port: int, log: Path) -> Iterator[Running]:
-    """Start a command as a terminal does, in a process group of its own."""
-    with log.open("wb") as file:
-        process = subprocess.Popen(
-            command,
-            cwd=project.folder,
-            env=project.env,
-            stdin=subprocess.DEVNULL,
-            stdout=file,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-    service = Running(project, process, port, log)
+def running_only(project: Project, *command: str | Path, port: int, log: Path) -> Iterator[Running]:
+    """Start a command beside others in the same project, which go on when it ends."""
+    process = start(*command, cwd=project.folder, env=project.env, log=log)
     try:
-        yield service
+        yield Running(project, process, port, log)
     finally:
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
+
+
+@contextmanager
+def running(project: Project, *command: str | Path, port: int, log: Path) -> Iterator[Running]:
+    """Start a command, and leave no process of the project behind."""
+    try:
+        with running_only(project, *command, port=port, log=log) as service:
+            yield service
+    finally:
         end_processes_of(project.folder, project.database_folder())
 
 
@@ -410,27 +409,6 @@ class TestThePlainCommands:
             assert "starting the development identity provider" not in service.said()
             os.killpg(service.process.pid, signal.SIGINT)
             wait_until(lambda: service.process.poll() is not None, STOP_SECONDS, service.said)
-
-
-@contextmanager
-def running_only(project: Project, *command: str | Path, port: int, log: Path) -> Iterator[Running]:
-    """Start a command beside others in the same project, which go on when it ends."""
-    with log.open("wb") as file:
-        process = subprocess.Popen(
-            command,
-            cwd=project.folder,
-            env=project.env,
-            stdin=subprocess.DEVNULL,
-            stdout=file,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-    try:
-        yield Running(project, process, port, log)
-    finally:
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
 
 
 def test_dev_says_which_setting_is_missing(make_project: Callable[[Answers], Project]) -> None:

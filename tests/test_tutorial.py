@@ -13,8 +13,8 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from tests.processes import end_processes_of, free_ports, wait_until
-from tests.projects import REPOSITORY, Project, Projects, commit, output, run, succeed
+from tests.processes import end_processes_of, free_ports, start, wait_until
+from tests.projects import REPOSITORY, Project, Projects, apply, commit, output, run, succeed
 
 PAGE = REPOSITORY / "docs/tutorial.md"
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -68,16 +68,8 @@ class Newcomer:
     @contextmanager
     def running(self, command: str) -> Iterator[None]:
         """Run a command beside the others, until Ctrl-C."""
-        with self.log.open("wb") as file:
-            process = subprocess.Popen(
-                ["bash", "-c", f"exec {command}"],
-                cwd=self.folder,
-                env=self.env,
-                stdin=subprocess.DEVNULL,
-                stdout=file,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
+        words = ("bash", "-c", f"exec {command}")
+        process = start(*words, cwd=self.folder, env=self.env, log=self.log)
         try:
             yield
         finally:
@@ -100,21 +92,6 @@ def shows(shown: str, printed: str) -> bool:
     """Whether something was printed; … stands for anything."""
     pattern = ".*?".join(re.escape(part) for part in shown.rstrip("\n").split("…"))
     return re.search(pattern, printed, re.DOTALL) is not None
-
-
-def apply(diff: str, path: Path) -> None:
-    """Find the other lines in their order; those with a minus go, and those with a plus come."""
-    lines = path.read_text("utf-8").splitlines()
-    at = 0
-    for change in diff.splitlines():
-        if change.startswith("+"):
-            lines.insert(at, change[1:])
-            at += 1
-        else:
-            at = lines.index(change[1:], at) + (change[0] == " ")
-            if change.startswith("-"):
-                del lines[at]
-    path.write_text("\n".join(lines) + "\n", "utf-8")
 
 
 @pytest.fixture

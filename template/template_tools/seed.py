@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, time
 from difflib import get_close_matches
-from ipaddress import ip_address
 from random import Random
 
 from sqlalchemy import URL, Connection, ForeignKeyConstraint, Table, func, inspect, select
@@ -20,7 +19,7 @@ from sqlalchemy.exc import IntegrityError, StatementError
 from sqlmodel import SQLModel
 
 from app.core.errors import DatabaseUnavailable
-from app.core.settings import DatabaseSettings, load_settings
+from app.core.settings import DatabaseSettings, hosts_of, is_remote, load_settings
 from app.database.session import create_engine
 from template_tools.configuration import configured
 from template_tools.generator import ResourceError
@@ -103,23 +102,15 @@ def refuse_foreign(url: URL, named: str | None) -> None:
     Raises:
         SeedError: It is on another machine, or of a service in production.
     """
-    host = str(url.query.get("host", url.host) or "localhost")
-    address = f"{host}/{url.database}"
-    if named != address and (configured("ENVIRONMENT") == "production" or not _is_local(host)):
+    hosts = hosts_of(url)
+    address = f"{','.join(hosts) or 'localhost'}/{url.database}"
+    is_foreign = configured("ENVIRONMENT") == "production" or any(map(is_remote, hosts))
+    if is_foreign and named != address:
         raise SeedError(
             f"DATABASE_URL is {address}, and only a development database of this machine is "
             "filled without being asked for by name. If made-up rows may go there: "
             f"uv run poe seed --database {address}"
         )
-
-
-def _is_local(host: str) -> bool:
-    if host == "localhost" or host.startswith("/"):
-        return True
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def _named(names: Sequence[str], models: Models) -> set[Table]:

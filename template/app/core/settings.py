@@ -81,14 +81,15 @@ def _without_password(url: URL) -> str:
     return url.render_as_string(hide_password=True)
 
 
-def _hosts(url: URL) -> list[str]:
+def hosts_of(url: URL) -> list[str]:
+    """Return the hosts that a connection is tried to; a path is a Unix socket."""
     named = url.query.get("host", url.host or "")
     hosts = named.split(",") if isinstance(named, str) else named
     return [host.partition(":")[0] if host.count(":") == 1 else host for host in hosts]
 
 
-def _is_remote(host: str) -> bool:
-    """Whether a connection leaves this machine; a path is a Unix socket."""
+def is_remote(host: str) -> bool:
+    """Whether a connection to the host leaves this machine."""
     try:
         return not ip_address(host).is_loopback
     except ValueError:
@@ -138,7 +139,7 @@ def _origin(value: str) -> str:
 def is_plain_http(url: str, *, remote: bool) -> bool:
     """Whether a URL has no TLS, and leads to another machine, or to this one."""
     parts = urlsplit(url)
-    return parts.scheme == "http" and _is_remote(parts.hostname or "") is remote
+    return parts.scheme == "http" and is_remote(parts.hostname or "") is remote
 
 
 def is_random(secret: str) -> bool:
@@ -234,7 +235,7 @@ class DatabaseSettings(BaseSettings):
         for name in type(self).model_fields:
             url = getattr(self, name)
             is_plain = isinstance(url, URL) and url.query.get("ssl") in _WITHOUT_TLS
-            if is_plain and any(_is_remote(host) for host in _hosts(url)):
+            if is_plain and any(is_remote(host) for host in hosts_of(url)):
                 yield f"{name.upper()} must have sslmode=verify-full, or at least require,"
 
     @model_validator(mode="after")
@@ -379,7 +380,7 @@ class CoreSettings(DatabaseSettings):
     def _in_plain_text(self) -> Iterator[str]:
         yield from super()._in_plain_text()
         cache = urlsplit(self.token_cache_url.get_secret_value() if self.token_cache_url else "")
-        if cache.scheme in {"valkey", "redis"} and _is_remote(cache.hostname or ""):
+        if cache.scheme in {"valkey", "redis"} and is_remote(cache.hostname or ""):
             yield "TOKEN_CACHE_URL must begin with valkeys://"
         if any(is_plain_http(url, remote=True) for url in self.cors_origins):
             yield "CORS_ORIGINS must be https:// origins"
