@@ -4,6 +4,7 @@ import re
 import signal
 import subprocess
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
@@ -102,7 +103,8 @@ def test_each_route_is_a_line_of_the_table(project: Project) -> None:
 
 
 def test_the_token_gets_the_roles_that_are_named(project: Project) -> None:
-    found = rows(project.poe("--quiet", "bench", "--role", "admin"))
+    settings = {**project.env, "SSO_ROLES_CLAIM": "realm_access.roles"}
+    found = rows(replace(project, env=settings).poe("--quiet", "bench", "--role", "admin"))
     assert len(found["/api/v1/user/secret"]) == 6
 
 

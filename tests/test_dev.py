@@ -24,6 +24,18 @@ STOP_SECONDS = 60
 KILL_SECONDS = 60
 AGAIN = "dev: PostgreSQL is running again"
 
+OF_ANOTHER_PROVIDER = """\
+ENVIRONMENT=development
+CLIENT_AUTH_METHOD=client_secret_post
+SSO_INTROSPECTION_URL=http://127.0.0.1:9/introspect
+SSO_INTROSPECTION_RESPONSE=jwt
+SSO_JWKS_URL=http://127.0.0.1:9/jwks
+SSO_JWT_TYPE=at+jwt
+SSO_REQUIRE_ISSUER=true
+SSO_ROLES_CLAIM=realm_access.roles
+SSO_SUBJECT_CLAIM=employee_number
+"""
+
 # A proxy of this machine's must not see what is said on it.
 http = httpx2.Client(trust_env=False, timeout=10)
 
@@ -420,6 +432,21 @@ def test_dev_says_which_setting_is_missing(make_project: Callable[[Answers], Pro
     assert "Traceback" not in output(done)
     left = (project.folder, project.database_folder())
     wait_until(lambda: not processes_of(*left), STOP_SECONDS, lambda: processes_of(*left))
+
+
+def test_what_env_says_of_another_provider_does_not_lead_to_it(
+    make_project: Callable[[Answers], Project], tmp_path: Path
+) -> None:
+    project = make_project(DEFAULTS)
+    (project.folder / ".env").write_text(OF_ANOTHER_PROVIDER)
+    with running_dev(project, tmp_path) as service:
+        token = project.poe("--quiet", "token", "--role", "admin").stdout.strip()
+        response = service.get("/api/v1/user/me", token)
+        assert response.status_code == 200, response.text
+        assert response.json()["username"] == "dev"
+    done = project.poe("--quiet", "bench")
+    assert "| /api/v1/user/me | " in re.sub(" +", " ", done.stdout), output(done)
+    assert "/api/v1/user/me: not measured" not in done.stdout
 
 
 def test_dev_does_not_serve_what_could_not_be_migrated(

@@ -26,8 +26,8 @@ import httpx2
 
 from app import server
 from app.core.project import NAME, SSO_MODE
-from template_tools.configuration import PROJECT_ROOT, configured
-from template_tools.dev import SETTINGS_OF_A_PROVIDER, migrate
+from template_tools.configuration import PROJECT_ROOT, configured, roles_claim
+from template_tools.dev import migrate, settings_of_provider
 from template_tools.postgres import PostgresError, development_database
 from template_tools.processes import HOST, DevError, accepts_connections, free_port
 from template_tools.provider import RunningProvider, running_provider
@@ -87,7 +87,8 @@ def _measured(stack: ExitStack, paths: list[str], roles: list[str]) -> list[_Rou
     with httpx2.Client(base_url=f"http://{HOST}:{port}", trust_env=False, timeout=30) as client:
         description = client.get("/openapi.json").raise_for_status().json()
         form = {} if (configured("SSO_MODE") or SSO_MODE) == "introspect" else {"format": "jwt"}
-        token = provider.mint(scope=_scopes(description), roles=roles, **form)
+        claims: dict[str, object] = {**form, roles_claim(): roles}
+        token = provider.mint(scope=_scopes(description), **claims)
         client.headers["Authorization"] = f"Bearer {token}"
         routes = [_prepared(client, path) for path in _paths(description, paths)]
     ready = [route for route in routes if not route.remark]
@@ -113,9 +114,8 @@ def _provider() -> Iterator[RunningProvider]:
         client_secret=secrets.token_urlsafe(24),
     )
     with running_provider(config) as provider:
-        os.environ |= dict.fromkeys(SETTINGS_OF_A_PROVIDER, "")
+        os.environ |= settings_of_provider(provider.issuer)
         os.environ |= {
-            "SSO_ISSUER": provider.issuer,
             "SSO_AUDIENCE": config.audience,
             "CLIENT_ID": config.client_id,
             "CLIENT_SECRET": config.client_secret,

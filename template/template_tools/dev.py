@@ -64,15 +64,6 @@ if sys.platform != "win32":
 _DATABASE_STOP_SECONDS = 3
 # A database that ends so often within a minute is not started again.
 _DATABASE_ENDS = 3
-SETTINGS_OF_A_PROVIDER = (
-    "CLIENT_AUTH_METHOD",
-    "SSO_CA_FILE",
-    "SSO_INTROSPECTION_RESPONSE",
-    "SSO_INTROSPECTION_URL",
-    "SSO_JWKS_URL",
-    "SSO_ROLES_CLAIM",
-    "SSO_SUBJECT_CLAIM",
-)
 
 
 def main() -> int:
@@ -279,6 +270,23 @@ def _wait_for_database_end() -> None:
         time.sleep(0.05)
 
 
+def settings_of_provider(issuer: str) -> dict[str, str]:
+    """Return the settings that lead to a development provider.
+
+    Among them are those that `.env` has for another one. They have values, because the service reads
+    `.env` where a variable is empty.
+    """
+    usual = {
+        "CLIENT_AUTH_METHOD": "client_secret_basic",
+        "SSO_INTROSPECTION_RESPONSE": "json",
+        "SSO_INTROSPECTION_URL": f"{issuer}/introspect",
+        "SSO_JWKS_URL": f"{issuer}/jwks",
+        "SSO_JWT_TYPE": "any",
+        "SSO_SUBJECT_CLAIM": "sub",
+    }
+    return {"SSO_ISSUER": issuer} | {it: value for it, value in usual.items() if configured(it)}
+
+
 @contextmanager
 def _development_provider(service_port: int) -> Iterator[None]:
     """Run the development provider, and set the settings that make the service trust it."""
@@ -295,15 +303,13 @@ def _development_provider(service_port: int) -> Iterator[None]:
     port = service_port + 1
     if port > 65535 or not is_free(port):
         port = free_port()
+    os.environ |= settings_of_provider(f"http://{HOST}:{port}")
     os.environ |= {
-        "SSO_ISSUER": f"http://{HOST}:{port}",
         "SSO_AUDIENCE": configured("SSO_AUDIENCE") or NAME,
         "CLIENT_ID": configured("CLIENT_ID") or NAME,
         "CLIENT_SECRET": secrets.token_urlsafe(24),
         "DOCS_CLIENT_ID": "docs",
     }
-    # What .env says about another provider does not apply to this one.
-    os.environ |= dict.fromkeys(SETTINGS_OF_A_PROVIDER, "")
     introspects = (configured("SSO_MODE") or SSO_MODE) == "introspect"
     config = ProviderConfig.from_environment(
         os.environ
