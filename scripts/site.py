@@ -44,11 +44,13 @@ def build(folder: Path, repository: str | None = None) -> Path:
     _gather(source, repository)
     navigation = [{title: pages} for title, pages in _navigation(source / "index.md").items()]
     (folder / "zensical.toml").write_text(
-        CONFIG.read_text("utf-8").replace(
+        CONFIG.read_text("utf-8")
+        .replace(
             "[project]\n",
             f'[project]\ndocs_dir = "source"\nsite_dir = "site"\nnav = {_toml(navigation)}\n',
             1,
-        ).replace(
+        )
+        .replace(
             "[project.theme]\n", f"[project.theme]\ncustom_dir = {json.dumps(str(THEME))}\n", 1
         ),
         "utf-8",
