@@ -7,16 +7,18 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from jinja2 import Template
 
 from scripts import translations
 from scripts.questions import BEGIN, END, tables
 from scripts.translations import PAGES, RECORD, Section, pairs, sections, to_look_at
 from tests.projects import REPOSITORY
+from tests.test_copier_yml import QUESTIONS
 
 LINK = re.compile(r"\]\(([^)#\s]*)(?:#[^)\s]*)?\)")
 FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-# A question, and its default and choices.
-ROW = re.compile(r"^\| `(\w+)` \| (.+?) \| .+ \|$", re.MULTILINE)
+# A question, its default and choices, and what it decides.
+ROW = re.compile(r"^\| `(\w+)` \| (.+?) \| (.+) \|$", re.MULTILINE)
 # What only a Spanish reader types.
 SPANISH_ANSWER = " --data language=es"
 # Each page, and its translation the other way round.
@@ -91,15 +93,24 @@ def named(section: str) -> set[str]:
 
 
 def test_the_spanish_table_has_the_questions_of_copier_yml() -> None:
-    """With their defaults and choices, in their order; what they decide is written by hand."""
+    """In their order, with the defaults and choices that they have after the answer `es`."""
     table = text("README.es.md").partition(BEGIN)[2].partition(END)[0]
-    spanish = [
-        (name, re.sub(r"^a partir de ", "from ", answers).replace("vacío", "empty"))
-        for name, answers in re.findall(ROW, table)
-    ]
-    english = re.findall(ROW, tables(text("copier.yml"))["README.md"])
-    assert [(name, answers.replace("` o `", "` or `")) for name, answers in spanish] == english
-    assert len(spanish) == table.count("\n| `")
+    asked = ROW.findall(tables(text("copier.yml"))["README.md"])
+    translated = ROW.findall(table)
+    assert len(translated) == table.count("\n| `")
+    assert [it[:2] for it in translated] == [(name, in_spanish(name, it)) for name, it, _ in asked]
+    for (name, _, english), (_, _, spanish) in zip(asked, translated, strict=True):
+        assert named(spanish) == named(english), name
+
+
+def in_spanish(name: str, answers: str) -> str:
+    """Return the default and the choices of a question as the Spanish table shows them."""
+    default = str(QUESTIONS[name]["default"])
+    if re.search(r"\blanguage\b", default):
+        english, spanish = (Template(default).render(language=it) for it in ("en", "es"))
+        answers = answers.replace(f"`{english}`", f"`{spanish}`")
+    answers = answers.replace("` or `", "` o `").replace("empty", "vacío")
+    return re.sub(r"^from ", "a partir de ", answers)
 
 
 @pytest.fixture
