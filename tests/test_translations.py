@@ -12,15 +12,17 @@ from jinja2 import Template
 from scripts import translations
 from scripts.questions import BEGIN, END, tables
 from scripts.translations import PAGES, RECORD, Section, pairs, sections, to_look_at
-from tests.projects import REPOSITORY
+from tests.projects import REPOSITORY, TEMPLATE
 from tests.test_copier_yml import QUESTIONS
 
 LINK = re.compile(r"\]\(([^)#\s]*)(?:#[^)\s]*)?\)")
 FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 # A question, its default and choices, and what it decides.
 ROW = re.compile(r"^\| `(\w+)` \| (.+?) \| (.+) \|$", re.MULTILINE)
-# What only a Spanish reader types.
+CATALOGUE = TEMPLATE / "template_tools/spanish.json"
+# What only a Spanish reader types, and whose folder is shown.
 SPANISH_ANSWER = " --data language=es"
+HOMES = ("/home/ana/", "/home/you/")
 # Each page, and its translation the other way round.
 COUNTERPARTS = PAGES | {spanish: english for english, spanish in PAGES.items()}
 
@@ -60,6 +62,43 @@ def commands(block: str) -> list[str]:
     """Return the commands of a block, without the answer of a Spanish reader."""
     lines = block.replace(SPANISH_ANSWER, "").splitlines()
     return [line for line in lines if line.startswith("$ ")] if block.startswith("$ ") else lines
+
+
+def test_what_the_tools_print_on_the_spanish_pages_is_what_their_catalogue_has() -> None:
+    """Not every block is run by the test of the tutorial, and that one takes long."""
+    catalogue = json.loads(CATALOGUE.read_text("utf-8"))
+    translated = 0
+    for english, spanish in printed_lines():
+        if english != spanish:
+            messages = [it for it in catalogue if pattern(it).fullmatch(said(english))]
+            translations = [pattern(catalogue[it]) for it in messages]
+            assert any(it.fullmatch(said(spanish)) for it in translations), spanish
+            translated += 1
+    assert translated > 10
+
+
+def printed_lines() -> Iterator[tuple[str, str]]:
+    """Yield each line that a block shows as printed, in English and in Spanish."""
+    for page in PAGES:
+        for place, english, spanish in both(page):
+            for (language, block), (_, other) in zip(
+                FENCE.findall(english.text), FENCE.findall(spanish.text), strict=True
+            ):
+                if language in {"console", "text"}:
+                    other = other.replace(SPANISH_ANSWER, "").replace(*HOMES)
+                    lines, translated = block.splitlines(), other.splitlines()
+                    assert len(lines) == len(translated), place
+                    yield from zip(lines, translated, strict=True)
+
+
+def said(line: str) -> str:
+    """Return the words of a line, without who says it and the address at its end."""
+    return re.sub(r"^\w+: |  +\S+$", "", line.strip())
+
+
+def pattern(message: str) -> re.Pattern[str]:
+    """Return what matches a message, whatever its placeholders stand for."""
+    return re.compile(re.sub(r"\\\{\w+\\\}", ".+", re.escape(message)))
 
 
 @pytest.mark.parametrize("page", PAGES)
