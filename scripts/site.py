@@ -19,6 +19,7 @@ from urllib.parse import unquote, urlsplit
 
 TEMPLATE = Path(__file__).resolve().parents[1]
 CONFIG = TEMPLATE / "zensical.toml"
+THEME = TEMPLATE / "docs" / "theme"
 # Pages of the repository that are pages of the site too.
 OUTSIDE = ("CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md")
 _LINK = re.compile(r"(!?)\[((?:[^\[\]]|\[[^\]]*\])*)\]\((?!\w+:|#)([^)#\s]+)(#[^)\s]*)?\)")
@@ -43,10 +44,14 @@ def build(folder: Path, repository: str | None = None) -> Path:
     _gather(source, repository)
     navigation = [{title: pages} for title, pages in _navigation(source / "index.md").items()]
     (folder / "zensical.toml").write_text(
-        CONFIG.read_text("utf-8").replace(
+        CONFIG.read_text("utf-8")
+        .replace(
             "[project]\n",
             f'[project]\ndocs_dir = "source"\nsite_dir = "site"\nnav = {_toml(navigation)}\n',
             1,
+        )
+        .replace(
+            "[project.theme]\n", f"[project.theme]\ncustom_dir = {json.dumps(str(THEME))}\n", 1
         ),
         "utf-8",
     )
@@ -76,7 +81,7 @@ def _gather(source: Path, repository: str | None) -> None:
     for page in pages:
         target = source / _place(page)
         target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_text(_nested(_with_links(page, repository)), "utf-8")
+        target.write_text(_language(page) + _nested(_with_links(page, repository)), "utf-8")
     for file in (TEMPLATE / "docs").rglob("*"):
         if file.suffix in {".css", ".png", ".svg"}:
             shutil.copy2(file, source / file.relative_to(TEMPLATE / "docs"))
@@ -88,6 +93,12 @@ def _place(page: Path) -> Path:
     if inside.parts[0] == "docs":
         inside = inside.relative_to("docs")
     return inside.with_name("index.md") if inside.name == "README.md" else inside
+
+
+def _language(page: Path) -> str:
+    """Return what tells the theme that a page is not in English; a forge would show it."""
+    spanish = page.is_relative_to(TEMPLATE / "docs" / "es")
+    return "---\nlanguage: es\n---\n\n" if spanish else ""
 
 
 def _with_links(page: Path, repository: str | None) -> str:

@@ -13,6 +13,7 @@ needs Copier alone, and none of the packages that the template's own checks need
 
 import argparse
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -33,7 +34,12 @@ def main() -> int:
         help="where the service is put (default: my-service beside this clone)",
     )
     parser.add_argument("--port", default="8000", help="of the service (default: 8000)")
+    parser.add_argument(
+        "--data", action="append", default=[], metavar="QUESTION=ANSWER", help="an answer"
+    )
     options = parser.parse_args()
+    if not all("=" in pair for pair in options.data):
+        parser.error("--data takes QUESTION=ANSWER, such as language=es")
     folder = options.folder.resolve()
 
     if (folder / ".copier-answers.yml").is_file():
@@ -46,9 +52,11 @@ def main() -> int:
         )
         return 1
     else:
-        _say(f"copier copy --defaults {TEMPLATE} {folder}")
+        given = "".join(f" --data {shlex.quote(pair)}" for pair in options.data)
+        _say(f"copier copy --defaults{given} {TEMPLATE} {folder}")
         # The working tree, not the last release: this is how a change of the template is tried.
-        run_copy(str(TEMPLATE), folder, vcs_ref="HEAD", defaults=True, quiet=True)
+        data = dict(pair.split("=", 1) for pair in options.data)
+        run_copy(str(TEMPLATE), folder, data=data, vcs_ref="HEAD", defaults=True, quiet=True)
 
     _say(f"cd {folder} && uv run poe dev")
     return _run([_uv(), "run", "poe", "dev", "--port", options.port], folder)

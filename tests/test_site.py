@@ -54,10 +54,25 @@ def test_no_list_table_or_fence_of_a_page_is_plain_text(site: Path) -> None:
         assert re.findall(r"(?m)^(?:<p>)?(?:- |\d+\. |\| |```).*$", shown) == [], path
 
 
+def test_a_page_says_in_which_language_it_is_and_shows_nothing_of_how_that_is_known(
+    site: Path,
+) -> None:
+    """A screen reader reads Spanish as Spanish; what the theme says on the page follows."""
+    pages = {path: path.read_text("utf-8") for path in site.rglob("*.html")}
+    spanish = {path for path, html in pages.items() if '<html lang="es"' in html}
+    english = {path for path, html in pages.items() if '<html lang="en"' in html}
+    assert {path.relative_to(site).as_posix() for path in spanish} == {"es/tutorial.html"}
+    assert english == pages.keys() - spanish
+    for path in spanish:
+        assert "Tabla de contenidos" in pages[path]
+        assert "language: es" not in pages[path]
+
+
 def test_every_page_has_its_place_in_the_navigation() -> None:
     index = (DOCS / "README.md").read_text("utf-8")
     linked = re.findall(r"^- \[.+?\]\(([^)#]+)\)", index, re.MULTILINE)
     pages = {path.name for path in DOCS.glob("*.md")} - {"README.md"}
+    pages |= {path.relative_to(DOCS).as_posix() for path in DOCS.glob("es/*.md")}
     assert pages - {*linked} == set()
     assert len(linked) == len({*linked})
 

@@ -1,4 +1,4 @@
-"""A newcomer follows docs/tutorial.md to the letter, in an empty folder."""
+"""A newcomer follows the tutorial to the letter, in an empty folder, in each of its languages."""
 
 import os
 import re
@@ -16,10 +16,14 @@ import pytest
 from tests.processes import end_processes_of, free_ports, start, wait_until
 from tests.projects import REPOSITORY, Project, Projects, apply, commit, output, run, succeed
 
-PAGE = REPOSITORY / "docs/tutorial.md"
+# What each page says where it does not run something.
+PAGES = {
+    "docs/tutorial.md": "the test of this page has no Docker",
+    "docs/es/tutorial.md": "la prueba de esta página no tiene Docker",
+}
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-# The files that its blocks belong to, in their order.
-FILES = re.compile(r"(?:into|end of) `([\w/.]+)`")
+# The file that a block belongs to is the last one that stands before it.
+FILES = re.compile(r"`((?:\w+/)+\w+\.py)`")
 START_SECONDS = 60
 SERVERS = ("uv run poe dev", "uv run --no-dev --env-file .env.production python -m app.server")
 
@@ -123,8 +127,9 @@ def released(template: Path) -> None:
 
 
 @pytest.mark.long
-def test_every_command_of_the_tutorial_does_what_it_shows(newcomer: Newcomer) -> None:
-    page = PAGE.read_text("utf-8")
+@pytest.mark.parametrize("name", PAGES)
+def test_every_command_of_the_tutorial_does_what_it_shows(newcomer: Newcomer, name: str) -> None:
+    page = (REPOSITORY / name).read_text("utf-8")
     end = 0
     for block in BLOCK.finditer(page):
         before, language, content = page[end : block.start()], block[1], block[2]
@@ -179,9 +184,10 @@ def database_url(newcomer: Newcomer) -> str:
     return url()
 
 
-def test_what_the_tutorial_does_not_run_is_said_beside_it() -> None:
-    page = PAGE.read_text("utf-8")
+@pytest.mark.parametrize("name", PAGES)
+def test_what_the_tutorial_does_not_run_is_said_beside_it(name: str) -> None:
+    page = (REPOSITORY / name).read_text("utf-8")
     for block in BLOCK.finditer(page):
         if block[1] == "sh":
-            assert "the test of this page has no Docker" in page[: block.start()][-200:]
+            assert PAGES[name] in page[: block.start()][-200:]
     assert [block[1] for block in BLOCK.finditer(page)].count("sh") == 1
