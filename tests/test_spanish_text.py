@@ -84,7 +84,8 @@ class TestCopierYml:
         self, message: str, asked: str
     ) -> None:
         english, spanish = (
-            template_in(REPOSITORY).render(
+            template_in(REPOSITORY)
+            .render(
                 DOCUMENT[message],
                 {
                     "language": language,
@@ -96,7 +97,8 @@ class TestCopierYml:
                     "_copier_conf": {"dst_path": "/srv/shop"},
                     "_copier_answers": {"_commit": "9.9.9"},
                 },
-            ).splitlines()
+            )
+            .splitlines()
             for language in ("en", "es")
         )
         assert len(english) == len(spanish) > 5
@@ -280,9 +282,7 @@ class TestUpdates:
     """What an update makes of projects of either language."""
 
     @pytest.fixture
-    def committed(
-        self, make_project: Callable[[Answers], Project]
-    ) -> Callable[[Answers], Project]:
+    def committed(self, make_project: Callable[[Answers], Project]) -> Callable[[Answers], Project]:
         """Make a project, and commit it as a team does."""
 
         def committed(answers: Answers) -> Project:
