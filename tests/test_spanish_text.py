@@ -167,6 +167,16 @@ def test_only_what_people_read_depends_on_the_language(
     assert CATALOGUE not in english
 
 
+def test_a_spanish_project_alone_gets_the_catalogue_of_the_tools() -> None:
+    template = template_in(REPOSITORY)
+    answers = dict(template.default_answers)
+    assert template.copied(CATALOGUE, answers | {"language": "es"})
+    assert not template.copied(CATALOGUE, answers)
+    # A project of an older release has no such answer.
+    del answers["language"]
+    assert not template.copied(CATALOGUE, answers)
+
+
 def in_both(projects: Projects, path: str, answers: Answers) -> tuple[str, str]:
     """Return a file of two projects that differ in their language alone."""
     answers = {"project_name": "Shop", "description": "Sells.", "project_slug": "shop"} | answers
