@@ -51,9 +51,12 @@ def _answers(template: Template, name: str) -> str:
     """Return the default, and what else may be chosen."""
     default = str(template.asked[name]["default"])
     if "{" in default:
-        # One that is computed depends on a question above it.
+        # One that is computed depends on a question above it; the language only words it.
         words = re.findall(r"\w+", default)
-        return f"from `{next(word for word in words if word in template.asked)}`"
+        above = [word for word in words if word in template.asked and word != "language"]
+        if above:
+            return f"from `{above[0]}`"
+        default = str(template.default_answers[name])
     others = [f"`{value}`" for value in template.choices(name) if value != default]
     return " or ".join([f"`{default}`" if default else "empty", *others])
 

@@ -116,7 +116,8 @@ def _shell(programs: Path) -> str:
 def record(recording: Recording) -> None:
     """Answer the questions, serve the project, and call it from another terminal."""
     recording.open(recording.folder)
-    recording.type(_COPY, until="name")
+    recording.type(_COPY, until="El idioma", seconds=1)
+    recording.type("", until="as people say it")
     recording.tmux("send-keys", *["BSpace"] * 20)
     recording.type("Orders", until="One sentence", seconds=1)
     recording.tmux("send-keys", *["BSpace"] * 30)

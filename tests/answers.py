@@ -41,6 +41,14 @@ NEWEST_PYTHON: Answers = {
     "ci": "gitlab",
 }
 
+# The language that is not the default, and what is awkward in it.
+SPANISH: Answers = {
+    "language": "es",
+    "project_name": "¿Señales?",
+    "description": "Qué «señal» llegó, y cuándo; ¡sin demora!",
+    "deploy": "kubernetes",
+}
+
 # What makes a project install every package that any project does.
 EVERY_PACKAGE: Answers = {"token_cache": "valkey", "local_passwords": "yes"}
 
@@ -49,4 +57,5 @@ ANSWER_SETS: dict[str, Answers] = {
     "everything": EVERYTHING,
     "nothing": NOTHING,
     "newest_python": NEWEST_PYTHON,
+    "spanish": SPANISH,
 }

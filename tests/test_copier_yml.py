@@ -5,6 +5,7 @@ import re
 import pytest
 import yaml
 
+from scripts.guard.template import ENVIRONMENT
 from tests.projects import REPOSITORY, Projects
 
 # The settings that this template uses. Copier ignores a misspelt one silently, and _tasks,
@@ -42,6 +43,22 @@ QUESTIONS = {
     for name, value in DOCUMENT.items()
     if not name.startswith("_") and name not in COMPUTED
 }
+LANGUAGES: list[str] = [*DOCUMENT["language"]["choices"].values()]
+# How a sentence begins that says how to answer.
+IMPERATIVES = {"en": r"(Write|Leave)\b", "es": r"(Usa|Une|Empieza|Deja|Quita)\b"}
+
+
+def shown(text: str, language: str) -> str:
+    """Return what Copier makes of a text in a language."""
+    return ENVIRONMENT.from_string(text).render(language=language)
+
+
+def refusals(name: str, language: str) -> list[str]:
+    """Return what the validator of a question may say."""
+    validator = QUESTIONS[name].get("validator", "")
+    messages = re.findall(r"-%}(.*?)\{%-", validator, re.DOTALL)
+    assert len(messages) == len(re.findall(r"{% if|{%- elif", validator))
+    return [shown(message.strip(), language) for message in messages]
 
 
 def test_every_setting_is_one_that_copier_knows_and_none_asks_for_trust() -> None:
@@ -66,15 +83,21 @@ class TestEachQuestion:
     def test_it_has_only_keys_that_copier_knows(self, name: str) -> None:
         assert set(QUESTIONS[name]) <= QUESTION_KEYS
 
-    def test_it_has_a_type_a_default_and_a_help_sentence(self, name: str) -> None:
+    def test_it_has_a_type_and_a_default(self, name: str) -> None:
         question = QUESTIONS[name]
         assert question["type"] == "str"
         assert isinstance(question["default"], str)
-        assert question["help"].strip().endswith(".")
 
-    def test_its_help_is_not_cut_off_by_a_terminal_of_80_columns(self, name: str) -> None:
+    @pytest.mark.parametrize("language", LANGUAGES)
+    def test_its_help_is_a_sentence(self, name: str, language: str) -> None:
+        assert shown(QUESTIONS[name]["help"], language).endswith(".")
+
+    @pytest.mark.parametrize("language", LANGUAGES)
+    def test_its_help_is_not_cut_off_by_a_terminal_of_80_columns(
+        self, name: str, language: str
+    ) -> None:
         # Copier puts a symbol of two columns and a space before it.
-        first, *others = QUESTIONS[name]["help"].strip().splitlines()
+        first, *others = shown(QUESTIONS[name]["help"], language).splitlines()
         assert len(first) <= 77
         assert all(len(line) <= 80 for line in others)
 
@@ -93,12 +116,17 @@ class TestEachQuestion:
             bare = re.sub(r"\[[^\]]*\]", "", pattern).replace(r"\$", "")
             assert not re.search(r"[\^$]", bare), pattern
 
-    def test_its_validator_says_how_to_answer(self, name: str) -> None:
-        validator = QUESTIONS[name].get("validator", "")
-        messages = re.findall(r"-%}(.*?)\{%-", validator, re.DOTALL)
-        assert len(messages) == len(re.findall(r"{% if|{%- elif", validator))
-        for message in messages:
-            assert re.match(r"\s*(Write|Leave)\b", message), message
+    @pytest.mark.parametrize("language", LANGUAGES)
+    def test_its_validator_says_how_to_answer(self, name: str, language: str) -> None:
+        for message in refusals(name, language):
+            assert re.match(IMPERATIVES[language], message), message
+
+    @pytest.mark.parametrize("language", LANGUAGES)
+    def test_a_terminal_of_80_columns_shows_the_whole_reason_of_a_refusal(
+        self, name: str, language: str
+    ) -> None:
+        for message in refusals(name, language):
+            assert len(f"Validation error for question '{name}': {message}") <= 79, message
 
 
 def test_what_is_computed_is_never_asked() -> None:

@@ -112,6 +112,8 @@ SETTINGS, BASE, ERRORS = "app/core/settings.py", "app/database/base.py", "app/co
 FIXTURES = "template_tools/pytest_plugin.py"
 HANDED_OVER = f'_exclude:\n  - "{UPDATE_ONLY.replace("FILE", "compose.yaml")}"\n'
 USER_KEPT = f'  - "{UPDATE_ONLY.replace("FILE", "app/database/model/user.py")}"\n'
+# The choice of no CI, whose name is worded in two languages.
+NOBODY = "\"{{ 'Ninguna' if language == 'es' else 'Nobody' }}\""
 RED_ONLY = f"{NEW_QUESTION}_exclude:\n  - \"{{% if colour == 'red' %}}compose.yaml{{% endif %}}\"\n"
 
 # A rule, where it finds what, and the text of that file, or of copier.yml, that is replaced.
@@ -165,7 +167,7 @@ CASES: list[Case] = [
         '_tasks: ["uv sync"]\n_subdirectory:',
     ),
     (questions.without_default, "ci", "", "  default: github\n", ""),
-    (questions.tightened, "ci", "'none'", "    Nobody: none\n", ""),
+    (questions.tightened, "ci", "'none'", f"    {NOBODY}: none\n", ""),
     (questions.tightened, "description", f"'{'a' * 50}... of length 200'", "{1,200}", "{1,199}"),
     (
         questions.discards,
@@ -431,7 +433,7 @@ def test_a_renamed_question_may_decide_about_a_file(work: Work) -> None:
 
 def test_a_renamed_question_must_accept_what_the_old_one_did(work: Work) -> None:
     rename_a_question(work)
-    work.edit("copier.yml", "    Nobody: none\n", "")
+    work.edit("copier.yml", f"    {NOBODY}: none\n", "")
     assert_found(work, questions.tightened, "pipeline", "'none' to ci")
 
 

@@ -28,7 +28,7 @@ from hypothesis import Phase, given, settings, target
 from tests.answers import ANSWER_SETS, DEFAULTS, NOTHING, Answers
 from tests.hostile import CANARY, acceptable_sets, answer_sets, choices
 from tests.projects import TEMPLATE, Project, Projects, output, render, tracked_files, tree
-from tests.test_copier_yml import QUESTIONS
+from tests.test_copier_yml import IMPERATIVES, QUESTIONS
 
 # The settings that answers become.
 VARIABLES = {
@@ -154,7 +154,7 @@ def refused_question(refusal: str) -> str:
     if choices(question):
         assert sentence.endswith(f" is not in {choices(question)}")
     else:
-        assert re.match(r"(Write|Leave) ", sentence)
+        assert any(re.match(it, sentence) for it in IMPERATIVES.values())
         assert len(sentence) <= 160
     return question
 

@@ -24,7 +24,7 @@ from tests.answers import DEFAULTS, Answers
 from tests.debian import Program, find_or_skip
 from tests.processes import free_ports, processes_of, wait_until
 from tests.projects import RELEASE, REPOSITORY, Project, commit, output, succeed
-from tests.test_copier_yml import DOCUMENT
+from tests.test_copier_yml import DOCUMENT, shown
 from tests.test_dev import START_SECONDS, STOP_SECONDS, running
 
 type MakeProject = Callable[[Answers], Project]
@@ -132,6 +132,8 @@ class TestTheQuestions:
             command = (sys.executable, "-m", "copier", "copy", template, tmp_path / name)
             shell = f"{shlex.join(map(str, command))} && sleep 600"
             screen.run("new-session", "-d", "-x", "80", "-y", "50", "-c", str(tmp_path), shell)
+            screen.wait_for("El idioma")
+            screen.run("send-keys", "Enter")
             screen.wait_for("as people say it")
             return screen
 
@@ -435,6 +437,6 @@ def test_the_recorded_session_shows_the_questions_as_they_are() -> None:
     assert "http://www.w3.org/2000/svg" in picture
     words = re.sub(r"\s+", " ", re.sub(r"<[^>]*>", " ", picture)).replace("&amp;", "&")
     for name in ("project_name", "description", "project_slug", "database_url", "sso_issuer"):
-        assert DOCUMENT[name]["help"].splitlines()[0] in words
+        assert shown(DOCUMENT[name]["help"], "en").splitlines()[0] in words
     for text in ("uv run poe dev", "Service http://127.0.0.1:8000", "curl -H", '"username":"dev"'):
         assert text in words

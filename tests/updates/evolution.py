@@ -128,10 +128,10 @@ def _rename_question(clone: Path) -> None:
     text = copier_yml.read_text("utf-8")
     block = re.search(r"^description:\n(?:  .*\n|\n(?=  ))+", text, re.MULTILINE)
     assert block is not None, "copier.yml no longer asks for description"
-    default = re.search(r"^  default: (.*)$", block[0], re.MULTILINE)
+    default = re.search(r'^  default: "\{\{ (.*) \}\}"$', block[0], re.MULTILINE)
     assert default is not None
     renamed = re.sub(r"\bdescription\b", "summary", block[0]).replace(
-        default[0], f"""  default: "{{{{ description | default('{default[1]}') }}}}\""""
+        default[0], f'  default: "{{{{ description | default({default[1]}) }}}}"'
     )
     copier_yml.write_text(text.replace(block[0], renamed), "utf-8")
     used = 0
@@ -391,7 +391,7 @@ def _touch_shared_files(clone: Path) -> None:
     pyproject = template / "pyproject.toml.jinja"
     edit(pyproject, "show_missing = true\n", "show_missing = true\nprecision = 1\n")
     edit(
-        template / "template_tools/tasks.toml",
+        template / "template_tools/tasks.toml.jinja",
         "[groups.3-checks.tasks.format]\n",
         '[tasks.core-nothing]\nhelp = "Do nothing"\ncmd = "python -c pass"\n\n'
         "[groups.3-checks.tasks.format]\n",
