@@ -3,14 +3,14 @@
 import argparse
 from argparse import ArgumentParser
 
-from template_tools.messages import _
+from template_tools.messages import translated
 
 __all__ = ["ArgumentParser"]
 
 
 def _by_number(one: str, several: str, number: int) -> str:
-    return _(one if number == 1 else several)
+    return translated(one if number == 1 else several)
 
 
 # argparse looks up what it says with gettext, which reads catalogues of another format.
-vars(argparse).update(_=_, ngettext=_by_number)
+vars(argparse).update(_=translated, ngettext=_by_number)

@@ -17,8 +17,14 @@ _CATALOGUE = Path(__file__).with_name("spanish.json")
 def _(message: str, /, **values: object) -> str:
     """Return a message in the language of the project, with its ``{placeholders}`` filled in.
 
-    A message without values is returned as it stands, whatever braces it has.
+    The message is written where this is called, so that a test finds it. Without values it is
+    returned as it stands, whatever braces it has.
     """
+    return translated(message, **values)
+
+
+def translated(message: str, /, **values: object) -> str:
+    """Return the same for a message that is written elsewhere."""
     text = _translations().get(message, message)
     return text.format(**values) if values else text
 
@@ -28,7 +34,7 @@ class Problem(Exception):
 
     def __init__(self, message: str, /, **values: object) -> None:
         """`message` is in English, with ``{placeholders}`` for the values."""
-        super().__init__(_(message, **values))
+        super().__init__(translated(message, **values))
 
 
 @cache

@@ -15,7 +15,7 @@ from urllib.parse import quote_plus
 from template_tools.arguments import ArgumentParser
 from template_tools.configuration import PROJECT_ROOT, roles_claim
 from template_tools.loopback import NO_ANSWER, request
-from template_tools.messages import Problem, _
+from template_tools.messages import Problem, _, translated
 
 STATE_FILE = PROJECT_ROOT / ".dev" / "provider.json"
 
@@ -117,8 +117,8 @@ def _ask(state_file: Path, name: str, wanted: dict[str, object]) -> tuple[str, l
         )
         answer = json.loads(body)
         if status == 400:
-            # It answers in English, as OAuth asks for.
-            reason = _(answer["error_description"])
+            # OAuth has it answer in ASCII, and so in English.
+            reason = translated(answer["error_description"]).removesuffix(".")
             raise TokenError("The provider refuses this token: {reason}.", reason=reason)
         return answer["access_token"], answer.get("notes", [])
     except (*NO_ANSWER, KeyError, TypeError) as error:
