@@ -64,7 +64,7 @@ _PERSON = marked("""<li>
 <details class="quiet"><summary>[[Scopes]] ($count)</summary><code>$scopes</code></details>
 <form method="post" class="actions" rel="noopener">
 <input type="hidden" name="as" value="$name">
-<button name="action" value="token" aria-label="[[Token of $name]]">Token</button>
+<button name="action" value="token" aria-label="[[Token of $name]]">[[Token]]</button>
 $docs
 </form>
 </li>""")

@@ -27,7 +27,7 @@ def template(name: str) -> Template:
 
 
 def marked(html: str) -> Template:
-    """Return a template whose [[messages]] are in the language of the project."""
+    """Return a template whose messages, in double brackets, are in the language of the project."""
     return Template(_MARK.sub(lambda mark: translated(mark[1]), html))
 
 
