@@ -42,5 +42,6 @@ def _translations() -> dict[str, str]:
     """Read the catalogue once, when the first message is said."""
     try:
         return dict(json.loads(_CATALOGUE.read_text("utf-8")))
-    except FileNotFoundError:
+    except (OSError, ValueError):
+        # There is none in English. One that an update has left in conflict stops no command.
         return {}
