@@ -19,8 +19,8 @@ _MARK = re.compile(r"\[\[(.+?)\]\]", re.DOTALL)
 # Two words, one after the other: a sentence, or a part of one.
 _WORDS = re.compile(r"[A-Za-z]{2,}[,;:]? [a-z]{2,}")
 _WORD = re.compile(r"[A-Za-z]{2,}")
-_COMMAND = re.compile(r"(uv run|uvx|poe|curl) ")
-_STATEMENT = re.compile(r"(SELECT|CREATE|DROP|ALTER|SET) ")
+# A command, or SQL.
+_FOR_PROGRAMS = re.compile(r"(uv run|uvx|poe|curl|SELECT|CREATE|DROP|ALTER|SET) ")
 # What takes a message, and which of its arguments that is. The classes of errors join them.
 _CALLS = {"_": 0, "OAuthError": 1, "refusal": 0}
 # What shows its arguments to people: there a single word counts.
@@ -113,11 +113,11 @@ def unsaid_in(tree: ast.Module) -> Iterator[str]:
             text = node.value
         else:
             continue
+        looked_for = _WORD if id(node) in spoken else _WORDS
         if re.search(r"</\w+>", text):
             yield from _text_of_html(text)
-        elif not re.match(f"{_COMMAND.pattern}|{_STATEMENT.pattern}", text):
-            if (_WORD if id(node) in spoken else _WORDS).search(_MARK.sub("", text)):
-                yield text
+        elif looked_for.search(_MARK.sub("", text)) and not _FOR_PROGRAMS.match(text):
+            yield text
 
 
 @cache
