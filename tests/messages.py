@@ -45,6 +45,7 @@ _FOR_PROGRAMMERS = {"RuntimeError", "ValueError"}
 _ATTRIBUTES = {"alt", "aria-label", "placeholder", "title"}
 
 
+@cache
 def spanish() -> dict[str, str]:
     """Return the catalogue."""
     return dict(json.loads(CATALOGUE.read_text("utf-8")))
@@ -55,6 +56,7 @@ def placeholders(message: str) -> list[str]:
     return sorted(re.findall(r"\{\w+\}|\$\w+|%\(\w+\)[rs]|%[rs]|</?\w+>|`[^`]+`", message))
 
 
+@cache
 def said() -> dict[str, str]:
     """Return the messages of the tools, each with a file that says it."""
     found: dict[str, str] = {}
@@ -65,6 +67,7 @@ def said() -> dict[str, str]:
     return found
 
 
+@cache
 def said_by_argparse() -> set[str]:
     """Return what argparse looks up, as its code has it."""
     tree = ast.parse(inspect.getsource(argparse))
