@@ -158,7 +158,8 @@ def _messages(tree: ast.Module) -> Iterator[str]:
             case ast.Constant(value=str(message)):
                 yield message
             case ast.Name(id="__doc__"):
-                yield ast.get_docstring(tree) or ""
+                # As it is when the module runs.
+                yield ast.get_docstring(tree, clean=False) or ""
         if isinstance(node, ast.Constant) and isinstance(node.value, str):
             yield from _MARK.findall(node.value)
 

@@ -183,8 +183,22 @@ def test_only_a_project_in_spanish_has_the_catalogue(projects: Projects) -> None
         (
             "template_tools.generator --help",
             0,
-            ["uso: ", "opciones:", "muestra esta ayuda", "un campo:", "  date      un día"],
+            ["uso: ", "Escribe un recurso: su tabla", "opciones:", "muestra esta ayuda", "un día"],
         ),
+        ("template_tools.bench --help", 0, ["Mide las rutas GET", "un rol del token"]),
+        (
+            "template_tools.dev --help",
+            0,
+            ["Inicia el servicio y lo que necesita. Sin DATABASE_URL"],
+        ),
+        (
+            "template_tools.postgres --help",
+            0,
+            ["Ejecuta un comando con", "argumentos posicionales"],
+        ),
+        ("template_tools.provider --help", 0, ["Inicia el proveedor", "el puerto (0: cualquiera"]),
+        ("template_tools.seed --help", 0, ["Llena las tablas con filas ficticias", "semilla"]),
+        ("template_tools.template_status --help", 0, ["Dice si la plantilla tiene una versión"]),
         ("template_tools.dev --port 0", 2, ["argumento --port: un puerto es un número de 1 a"]),
         ("template_tools.dev --colour", 2, ["argumentos desconocidos: --colour"]),
         ("template_tools.dev --port", 2, ["argumento --port: se esperaba un argumento"]),
