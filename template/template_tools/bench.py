@@ -4,7 +4,6 @@ It runs a server of its own, on the development database and a development provi
 that has every scope. A path with one parameter gets an id of the list above it.
 """
 
-import argparse
 import asyncio
 import os
 import re
@@ -26,8 +25,10 @@ import httpx2
 
 from app import server
 from app.core.project import NAME, SSO_MODE
+from template_tools.arguments import ArgumentParser
 from template_tools.configuration import PROJECT_ROOT, configured, roles_claim
 from template_tools.dev import migrate, settings_of_provider
+from template_tools.messages import _
 from template_tools.postgres import PostgresError, development_database
 from template_tools.processes import HOST, DevError, accepts_connections, free_port
 from template_tools.provider import RunningProvider, running_provider
@@ -51,18 +52,19 @@ class _Route:
 
 def main() -> int:
     """Print the table; errors are one sentence on standard error."""
-    parser = argparse.ArgumentParser(prog="uv run poe bench", description=__doc__)
-    parser.add_argument("paths", nargs="*", help="further paths, such as '/api/v1/order/?limit=5'")
-    parser.add_argument("--role", action="append", default=[], help="a role of the token")
+    parser = ArgumentParser(prog="uv run poe bench", description=_(__doc__))
+    further = _("further paths, such as '/api/v1/order/?limit=5'")
+    parser.add_argument("paths", nargs="*", help=further)
+    parser.add_argument("--role", action="append", default=[], help=_("a role of the token"))
     options = parser.parse_args()
     if wrong := [path for path in options.paths if not path.startswith("/")]:
-        parser.error(f"{wrong[0]} is not a path: write it as /api/v1/order/")
+        parser.error(_("{path} is not a path: write it as /api/v1/order/", path=wrong[0]))
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         with ExitStack() as stack:
             print(_table(_measured(stack, options.paths, options.role)))
     except KeyboardInterrupt:
-        print("\nStopped.", file=sys.stderr)
+        print(f"\n{_('Stopped.')}", file=sys.stderr)
         return 130
     except (DevError, PostgresError, ProviderError) as error:
         print(error, file=sys.stderr)
@@ -81,7 +83,7 @@ def _measured(stack: ExitStack, paths: list[str], roles: list[str]) -> list[_Rou
         del os.environ[name]
     stack.enter_context(development_database(PROJECT_ROOT))
     provider = stack.enter_context(_provider())
-    migrate("nothing was measured")
+    migrate(_("nothing was measured"))
     port = free_port()
     clock = stack.enter_context(_serving(port, set(cpus[:1])))
     with httpx2.Client(base_url=f"http://{HOST}:{port}", trust_env=False, timeout=30) as client:
@@ -92,7 +94,10 @@ def _measured(stack: ExitStack, paths: list[str], roles: list[str]) -> list[_Rou
         client.headers["Authorization"] = f"Bearer {token}"
         routes = [_prepared(client, path) for path in _paths(description, paths)]
     ready = [route for route in routes if not route.remark]
-    print(f"bench: measuring {len(ready)} routes, for some seconds each", file=sys.stderr)
+    print(
+        _("bench: measuring {number} routes, for some seconds each", number=len(ready)),
+        file=sys.stderr,
+    )
     # The first round only warms up.
     for number in range(-1, _ROUNDS):
         for route in ready:
@@ -136,7 +141,10 @@ def _serving(port: int, cpus: set[int]) -> Iterator[Callable[[], float]]:
         deadline = time.monotonic() + _START_SECONDS
         while not accepts_connections(port):
             if not process.is_alive() or time.monotonic() > deadline:
-                raise DevError(f"The service did not start in {_START_SECONDS} seconds: see above.")
+                raise DevError(
+                    "The service did not start in {seconds} seconds: see above.",
+                    seconds=_START_SECONDS,
+                )
             time.sleep(0.05)
         yield partial(_ask, ours)
     finally:
@@ -190,21 +198,21 @@ def _prepared(client: httpx2.Client, path: str) -> _Route:
     """
     route = _Route(path)
     try:
-        head, parameter, _ = path.partition("{")
+        head, parameter, _rest = path.partition("{")
         filled = path
         if parameter:
             found = client.get(head)
             items = found.json().get("items") if found.is_success else None
             if not items or path.count("{") > 1:
-                route.remark = f"not measured: no id from {head}; name a path with one"
+                route.remark = _("not measured: no id from {path}; name a path with one", path=head)
                 return route
             filled = re.sub(r"{.+?}", str(items[0]["id"]), path)
         response = client.get(filled)
     except (httpx2.HTTPError, ValueError, KeyError, TypeError, AttributeError) as error:
-        route.remark = f"not measured: {type(error).__name__}"
+        route.remark = _("not measured: {reason}", reason=type(error).__name__)
         return route
     if not response.is_success:
-        route.remark = f"not measured: {response.status_code}"
+        route.remark = _("not measured: {reason}", reason=response.status_code)
     lines = [f"GET {response.request.url.raw_path.decode()} HTTP/1.1", f"Host: {HOST}"]
     lines += [f"Authorization: {client.headers['Authorization']}", "Accept: */*", "", ""]
     route.request = "\r\n".join(lines).encode()
@@ -217,7 +225,7 @@ async def _send(port: int, request: bytes) -> list[float]:
 
     async def send_in_turn() -> None:
         reader, writer = await asyncio.open_connection(HOST, port)
-        for _ in range(_REQUESTS // _CONNECTIONS):
+        for _number in range(_REQUESTS // _CONNECTIONS):
             began = time.perf_counter()
             writer.write(request)
             head = (await reader.readuntil(b"\r\n\r\n")).lower()
@@ -231,7 +239,7 @@ async def _send(port: int, request: bytes) -> list[float]:
         writer.close()
 
     async with asyncio.TaskGroup() as tasks:
-        for _ in range(_CONNECTIONS):
+        for _number in range(_CONNECTIONS):
             tasks.create_task(send_in_turn())
     return seconds
 

@@ -5,6 +5,8 @@ import sys
 from functools import cache
 from pathlib import Path
 
+from template_tools.messages import _
+
 PROJECT_ROOT = Path(__file__).resolve().parents[1]
 
 
@@ -17,7 +19,7 @@ def configured(name: str, root: Path = PROJECT_ROOT) -> str | None:
     try:
         in_file = dotenv_values(root / ".env").get(name)
     except UnicodeDecodeError:
-        raise SystemExit(".env is not encoded in UTF-8: save it as UTF-8.") from None
+        raise SystemExit(_(".env is not encoded in UTF-8: save it as UTF-8.")) from None
     return os.environ.get(name) or in_file or None
 
 
@@ -38,12 +40,18 @@ def _keep_from_others(file: Path) -> None:
         if os.name != "posix" or not mode & 0o007:
             return
         file.chmod(mode & 0o700)
-        print(f"{file.name} can hold secrets: only you can read it now.", file=sys.stderr)
+        print(
+            _("{file} can hold secrets: only you can read it now.", file=file.name),
+            file=sys.stderr,
+        )
     except FileNotFoundError:
         return
     except OSError:
         print(
-            f"Every user of this machine can read {file.name}, and it can hold secrets; its owner "
-            f"changes that with: chmod 600 {file.name}",
+            _(
+                "Every user of this machine can read {file}, and it can hold secrets; its owner "
+                "changes that with: chmod 600 {file}",
+                file=file.name,
+            ),
             file=sys.stderr,
         )

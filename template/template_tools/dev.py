@@ -4,7 +4,6 @@ Without DATABASE_URL that is the embedded PostgreSQL, without SSO_ISSUER the dev
 provider. Both stop with the service.
 """
 
-import argparse
 import importlib
 import json
 import math
@@ -16,6 +15,7 @@ import signal
 import subprocess
 import sys
 import time
+from argparse import ArgumentTypeError
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from threading import Thread
@@ -24,7 +24,9 @@ from typing import TYPE_CHECKING, NoReturn
 from urllib.request import getproxies
 
 from app.core.project import NAME, SSO_MODE
+from template_tools.arguments import ArgumentParser
 from template_tools.configuration import PROJECT_ROOT, configured
+from template_tools.messages import _
 from template_tools.postgres import (
     PostgresError,
     database_settings,
@@ -68,20 +70,18 @@ _DATABASE_ENDS = 3
 
 def main() -> int:
     """Run everything until Ctrl-C or SIGTERM; errors are one sentence on standard error."""
-    parser = argparse.ArgumentParser(prog="uv run poe dev", description=__doc__)
-    parser.add_argument("--port", type=_port, default=8000, help="of the service (default: 8000)")
-    parser.add_argument(
-        "--fresh",
-        action="store_true",
-        help="drop the embedded development database with all that is in it, and begin anew",
-    )
+    parser = ArgumentParser(prog="uv run poe dev", description=_(__doc__))
+    port = _("of the service (default: 8000)")
+    parser.add_argument("--port", type=_port, default=8000, help=port)
+    fresh = _("drop the embedded development database with all that is in it, and begin anew")
+    parser.add_argument("--fresh", action="store_true", help=fresh)
     options = parser.parse_args()
     for number in _END_SIGNALS:
         signal.signal(number, _interrupt)
     try:
         _run(options.port, fresh=options.fresh)
     except KeyboardInterrupt:
-        print("\nStopped the service and everything that was started for it.")
+        print(f"\n{_('Stopped the service and everything that was started for it.')}")
     except (DevError, PostgresError) as error:
         print_error(error)
         return 1
@@ -90,7 +90,7 @@ def main() -> int:
 
 def _port(text: str) -> int:
     if not (text.isascii() and text.isdigit() and 1 <= int(text) <= 65535):
-        raise argparse.ArgumentTypeError("a port is a number from 1 to 65535")
+        raise ArgumentTypeError(_("a port is a number from 1 to 65535"))
     return int(text)
 
 
@@ -104,8 +104,10 @@ def _interrupt(_number: int, _frame: FrameType | None) -> NoReturn:
 def _run(port: int, *, fresh: bool) -> NoReturn:
     if not is_free(port):
         raise DevError(
-            f"Port {port} of {HOST} is in use. Stop the program that uses it, "
-            "or choose another port: uv run poe dev --port 8010"
+            "Port {port} of {host} is in use. Stop the program that uses it, "
+            "or choose another port: uv run poe dev --port 8010",
+            port=port,
+            host=HOST,
         )
     os.environ["ENVIRONMENT"] = configured("ENVIRONMENT") or "development"
     if os.environ["ENVIRONMENT"] == "production" and configured("SSO_ISSUER") is None:
@@ -128,22 +130,23 @@ def _run(port: int, *, fresh: bool) -> NoReturn:
         server = service.enter_context(_server(options))
         Thread(target=_import_meanwhile, daemon=True).start()
         settings = _prepare(stack, port, fresh=fresh)
-        _say("starting the service")
+        _say(_("starting the service"))
         _tell_settings(server)
         # One that cannot be imported has said so, and starts when its file is saved.
-        wait_until(lambda: accepts_connections(port), server, "The service", math.inf)
+        wait_until(lambda: accepts_connections(port), server, _("The service"), math.inf)
         _print_directory(settings, port, has_tokens=has_provider)
         ends: list[float] = []
         while server.poll() is None:
             time.sleep(0.5)
             if has_database and _has_ended() and _start_database_again(stack, ends):
-                _say("its data was gone, or its port was taken: starting the service again")
-                migrate("the service was not started again")
+                _say(_("its data was gone, or its port was taken: starting the service again"))
+                migrate(_("the service was not started again"))
                 service.close()
                 server = service.enter_context(_server(options))
                 _tell_settings(server)
         raise DevError(
-            f"The service exited unexpectedly (exit code {server.returncode}): see above."
+            "The service exited unexpectedly (exit code {code}): see above.",
+            code=server.returncode,
         )
 
 
@@ -175,14 +178,14 @@ def _start_database_again(stack: ExitStack, ends: list[float]) -> bool:
                 "PostgreSQL has ended again and again, so the service was stopped. Start "
                 "`uv run poe dev` again; its first lines say what is wrong with the database."
             )
-        _say("PostgreSQL has ended unexpectedly: starting it again")
+        _say(_("PostgreSQL has ended unexpectedly: starting it again"))
         server = stack.enter_context(running_server("dev"))
         settings = database_settings(server)
     except (PostgresError, OSError, asyncpg.PostgresError) as error:
         if len(ends) == _DATABASE_ENDS:
-            raise DevError(f"PostgreSQL could not be started again: {error}") from error
+            raise DevError("PostgreSQL could not be started again: {error}", error=error) from error
         return False
-    _say("PostgreSQL is running again")
+    _say(_("PostgreSQL is running again"))
     is_another = settings["DATABASE_URL"] != os.environ["DATABASE_URL"]
     os.environ |= settings
     return is_another
@@ -205,24 +208,28 @@ def _import_meanwhile() -> None:
 def _prepare(stack: ExitStack, port: int, *, fresh: bool) -> "Settings":
     """Start the database and the provider, migrate, and return the service's settings."""
     embedded = configured("DATABASE_URL") is None
-    _say("starting the embedded PostgreSQL" if embedded else "using the database of DATABASE_URL")
+    _say(
+        _("starting the embedded PostgreSQL")
+        if embedded
+        else _("using the database of DATABASE_URL")
+    )
     if embedded:
         stack.callback(_wait_for_database_end)
     stack.enter_context(development_database(PROJECT_ROOT))
 
     if configured("SSO_ISSUER") is None:
-        _say("starting the development identity provider")
+        _say(_("starting the development identity provider"))
         stack.enter_context(_development_provider(port))
 
     settings = _load_settings()
 
     # Not before it is known that no other `poe dev` of this project uses the database.
     if fresh:
-        _say("emptying the development database")
+        _say(_("emptying the development database"))
         with running_server("dev") as server:
             empty_development_database(server)
-    _say("applying the migrations")
-    migrate("the service was not started")
+    _say(_("applying the migrations"))
+    migrate(_("the service was not started"))
     return settings
 
 
@@ -257,7 +264,7 @@ def migrate(otherwise: str) -> None:
         print_traceback(error)
     else:
         return
-    raise DevError(f"The migrations failed, so {otherwise}: see above.")
+    raise DevError("The migrations failed, so {otherwise}: see above.", otherwise=otherwise)
 
 
 def _wait_for_database_end() -> None:
@@ -297,8 +304,9 @@ def _development_provider(service_port: int) -> Iterator[None]:
 
     if running := running_provider_url():
         raise DevError(
-            f"This project's development provider is already running at {running}: stop the other "
-            "`uv run poe dev` first, because this service would not accept its tokens."
+            "This project's development provider is already running at {url}: stop the other "
+            "`uv run poe dev` first, because this service would not accept its tokens.",
+            url=running,
         )
     port = service_port + 1
     if port > 65535 or not is_free(port):
@@ -339,17 +347,20 @@ def _print_directory(settings: "Settings", port: int, *, has_tokens: bool) -> No
     uv = "uv" if shutil.which("uv") else os.environ.get("UV", "uv")
     # curl would ask the proxy for this machine.
     direct = "--noproxy '*' " if getproxies().keys() & {"http", "all"} else ""
-    lines = [
-        f"Service            {address}",
-        f"API documentation  {address}/docs",
-        f"Database           {database}",
-        f"Identity provider  {settings.sso_issuer}",
-    ]
+    places = {
+        _("Service"): address,
+        _("API documentation"): f"{address}/docs",
+        _("Database"): database,
+        _("Identity provider"): str(settings.sso_issuer),
+    }
+    if has_tokens:
+        places[_("Development page")] = f"{settings.sso_issuer}/"
+    width = max(map(len, places)) + 2
+    lines = [f"{name:<{width}}{place}" for name, place in places.items()]
     if has_tokens:
         lines += [
-            f"Development page   {settings.sso_issuer}/",
             "",
-            "Who am I? In another terminal:",
+            _("Who am I? In another terminal:"),
             f"cd {shlex.quote(str(PROJECT_ROOT))}",
             f'curl {direct}-H "Authorization: Bearer $({uv} run poe token)" '
             f"{address}/api/v1/user/me",

@@ -17,6 +17,7 @@ from importlib import import_module
 from logging.config import dictConfig
 from multiprocessing.process import BaseProcess
 
+from template_tools.messages import _
 from template_tools.terminal import print_error, print_traceback
 
 # None of the service's own modules: a reload imports these anew.
@@ -87,7 +88,7 @@ def _work(environment: dict[str, str], serve: Callable[..., None], /, **options:
     dictConfig(logging_config(load_settings(ServerSettings)))
     if failure := _import("app.main"):
         print_traceback(failure)
-        print_error("dev: the service could not be imported; it starts when that is saved.")
+        print_error(_("dev: the service could not be imported; it starts when that is saved."))
         sys.exit(1)
     serve(**options)
 

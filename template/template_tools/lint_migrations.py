@@ -28,19 +28,17 @@ from sqlmodel import SQLModel
 import app.database.base  # noqa: F401 - the names of constraints
 from app.core.project import DOCUMENTATION
 from template_tools.configuration import PROJECT_ROOT
+from template_tools.messages import _
 
 _RULES = Path(__file__).with_name("squawk.toml")
 _ACCEPTED = re.compile(r"^\s*# (squawk-ignore-file\b.*)$", re.MULTILINE)
-_ADVICE = """
-{docs}/migrations.md shows the safe way. To accept a finding, write its rule into the
-revision, and why: "# squawk-ignore-file ban-drop-column", with the reason on a line of its own."""
 
 
 def main(root: Path = PROJECT_ROOT) -> int:
     """Lint the revisions of a project; return 1 for findings, 2 for an unusable history."""
     program = find_squawk()
     if program is None:
-        print("squawk does not run on this platform: the migrations are not linted here.")
+        print(_("squawk does not run on this platform: the migrations are not linted here."))
         return 0
     with tempfile.TemporaryDirectory() as folder:
         try:
@@ -54,7 +52,13 @@ def main(root: Path = PROJECT_ROOT) -> int:
         # Findings show the names as they are given, so they are relative to the folder.
         done = subprocess.run([program, f"--config={_RULES}", *files], cwd=folder, check=False)
     if done.returncode:
-        print(_ADVICE.format(docs=DOCUMENTATION), file=sys.stderr)
+        advice = _(
+            "{docs}/migrations.md shows the safe way. To accept a finding, write its rule into "
+            'the\nrevision, and why: "# squawk-ignore-file ban-drop-column", with the reason on a '
+            "line of its own.",
+            docs=DOCUMENTATION,
+        )
+        print(f"\n{advice}", file=sys.stderr)
     return done.returncode
 
 
@@ -90,7 +94,13 @@ def _write_as_sql(script: Script, folder: Path) -> Path | None:
             script.module.upgrade()
     except Exception as error:
         reason = f"{type(error).__name__}: {error}"
-        print(f"{source.name} is not linted: its SQL depends on a database ({reason}).")
+        print(
+            _(
+                "{file} is not linted: its SQL depends on a database ({reason}).",
+                file=source.name,
+                reason=reason,
+            )
+        )
         return None
     accepted = "".join(f"-- {line}\n" for line in _ACCEPTED.findall(source.read_text("utf-8")))
     path = folder / f"{source.stem}.sql"

@@ -32,6 +32,8 @@ from sqlalchemy import (
 )
 from sqlalchemy.types import TypeEngine
 
+from template_tools.messages import Problem
+
 # 24 of each, so that 576 people have different names before a number follows theirs.
 _FIRST = """Ana Luis Marta Pablo Sara Diego Elena Hugo Irene Jorge Lucia Mateo
     Nora Oscar Paula Raul Sofia Tomas Alice Ben Chloe David Emma Felix""".split()  # noqa: SIM905
@@ -84,7 +86,7 @@ _AHEAD = re.compile(r"due|expir|until|deadline|renew|deliver|valid_to|(^|_)(end|
 _BEGIN = re.compile(r"creat|insert|start|begin|from|since")
 
 
-class NotMakeable(Exception):
+class NotMakeable(Problem):
     """Why no value can be made for a column."""
 
 
@@ -230,7 +232,9 @@ class Cell:
                 return make(self)
         if self.column.nullable:
             return None
-        raise NotMakeable(f"no value can be made for its column {name} ({self.column.type})")
+        raise NotMakeable(
+            "no value can be made for its column {name} ({type})", name=name, type=self.column.type
+        )
 
     def limit(self, name: str) -> int | None:
         """Return a bound of the type, such as its length."""

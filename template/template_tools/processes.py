@@ -1,7 +1,7 @@
 """Child processes that end with their parent, on Linux even when it is killed, and their ports.
 
 The supervisor of the database imports this module without site-packages: it may import the standard
-library only.
+library only, and what does no more.
 """
 
 import ctypes
@@ -14,13 +14,15 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 
+from template_tools.messages import Problem
+
 HOST = "127.0.0.1"
 _START_SECONDS = 60
 _STOP_SECONDS = 20
 _PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
 
 
-class DevError(Exception):
+class DevError(Problem):
     """A sentence for the developer: what is in the way and what to do about it."""
 
 
@@ -82,9 +84,13 @@ def wait_until(
     deadline = time.monotonic() + seconds
     while not ready():
         if process.poll() is not None:
-            raise DevError(f"{what} ended while it was starting: see above.")
+            raise DevError("{what} ended while it was starting: see above.", what=what)
         if time.monotonic() > deadline:
-            raise DevError(f"{what} did not start within {seconds} seconds: see above.")
+            raise DevError(
+                "{what} did not start within {seconds} seconds: see above.",
+                what=what,
+                seconds=seconds,
+            )
         time.sleep(0.01)
 
 

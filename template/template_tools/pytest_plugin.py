@@ -43,6 +43,7 @@ from app.settings import Settings
 from app.utils.sso.resource_server.introspector import Introspector
 from app.utils.sso.resource_server.provider_client import create_client
 from template_tools.databases import MigrationsFailed, TestDatabases, open_test_databases
+from template_tools.messages import _
 from template_tools.provider import RunningProvider, running_provider
 
 _UNSET = {
@@ -89,16 +90,19 @@ def pytest_plugin_registered(plugin_name: str, manager: pytest.PytestPluginManag
 def pytest_configure(config: pytest.Config) -> None:
     """Register the markers, and say which setting the tests lack."""
     for marker in (
-        "committed: the test has its own database, and its commits are real",
-        "asyncio: of pytest-asyncio; all asynchronous tests run without it",
+        _("committed: the test has its own database, and its commits are real"),
+        _("asyncio: of pytest-asyncio; all asynchronous tests run without it"),
     ):
         config.addinivalue_line("markers", marker)
     try:
         load_settings(Settings)
     except SystemExit as error:
         *problems, _where = str(error).splitlines()
-        where = 'Tests read none from the environment or .env: set os.environ["..."] in '
-        raise pytest.UsageError("\n".join([*problems, f"{where}tests/conftest.py."])) from None
+        where = _(
+            "Tests read none from the environment or .env: "
+            'set os.environ["..."] in tests/conftest.py.'
+        )
+        raise pytest.UsageError("\n".join([*problems, where])) from None
 
 
 @contextmanager
@@ -107,7 +111,8 @@ def _ending_alone() -> Iterator[None]:
     try:
         yield
     except (asyncio.CancelledError, SystemExit) as error:
-        raise AssertionError(f"{type(error).__name__} was raised, and not caught") from error
+        name = type(error).__name__
+        raise AssertionError(_("{error} was raised, and not caught", error=name)) from error
 
 
 def _alone(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -137,7 +142,8 @@ def _close_what_was_not_awaited(error: Exception) -> None:
     for value in values:
         if iscoroutine(value) and getcoroutinestate(value) == CORO_CREATED:
             value.close()
-            error.add_note(f"{value.__qualname__}() was not awaited, as `async def` tests can.")
+            name = value.__qualname__
+            error.add_note(_("{name}() was not awaited, as `async def` tests can.", name=name))
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
@@ -242,9 +248,11 @@ class _OneEventLoop:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if asyncio.get_running_loop() is not self._loop:
             raise RuntimeError(
-                "The fixture `application` runs in the event loop of the tests: call it from an "
-                "`async def` test, through the fixture `client`. A TestClient needs an application "
-                "of its own: `with TestClient(create_app(settings)) as client`."
+                _(
+                    "The fixture `application` runs in the event loop of the tests: call it from "
+                    "an `async def` test, through the fixture `client`. A TestClient needs an "
+                    "application of its own: `with TestClient(create_app(settings)) as client`."
+                )
             )
         await self._app(scope, receive, send)
 

@@ -4,10 +4,10 @@ They follow from the models: types, names, constraints and references. The same 
 rows on the same day, and a second run adds others. If the command fails, nothing is kept.
 """
 
-import argparse
 import asyncio
 import sys
 import warnings
+from argparse import ArgumentTypeError, Namespace
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, time
@@ -21,6 +21,7 @@ from sqlmodel import SQLModel
 from app.core.errors import DatabaseUnavailable
 from app.core.settings import DatabaseSettings, hosts_of, is_remote, load_settings
 from app.database.session import create_engine
+from template_tools.arguments import ArgumentParser
 from template_tools.configuration import configured
 from template_tools.generator import ResourceError
 from template_tools.generator.models import Models, read_models
@@ -34,6 +35,7 @@ from template_tools.made_up import (
     rules_of,
     unique_sets,
 )
+from template_tools.messages import Problem, _
 from template_tools.postgres import PostgresError, development_database
 from template_tools.terminal import print_error
 
@@ -43,25 +45,22 @@ _ATTEMPTS = 20
 _REFUSALS = ("23505", "23514", "23P01")
 # Rows refer to the first so many parents.
 _PARENTS = 1000
-_EXAMPLES = (
-    "A column takes its values from examples in the model, where there are some: "
-    'Field(sa_column_kwargs={"info": {"examples": ["one", "another"]}})'
-)
 
 
-class SeedError(Exception):
+class SeedError(Problem):
     """A sentence: what is in the way, and what to do about it."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Fill the tables; errors are one sentence on standard error."""
-    parser = argparse.ArgumentParser(prog="uv run poe seed", description=__doc__)
-    parser.add_argument("tables", nargs="*", metavar="TABLE", help="or resource (default: all)")
-    parser.add_argument("--rows", type=_count, default=20, help="of each table (default: 20)")
-    parser.add_argument("--seed", type=int, default=1, help="another makes others (default: 1)")
-    parser.add_argument(
-        "--database", metavar="HOST/NAME", help="name it, if it is not on this machine"
-    )
+    parser = ArgumentParser(prog="uv run poe seed", description=_(__doc__))
+    tables = _("or resource (default: all)")
+    parser.add_argument("tables", nargs="*", metavar="TABLE", help=tables)
+    parser.add_argument("--rows", type=_count, default=20, help=_("of each table (default: 20)"))
+    seed = _("another makes others (default: 1)")
+    parser.add_argument("--seed", type=int, default=1, help=seed)
+    database = _("name it, if it is not on this machine")
+    parser.add_argument("--database", metavar="HOST/NAME", help=database)
     options = parser.parse_args(arguments)
     try:
         with development_database():
@@ -69,17 +68,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (PostgresError, ResourceError, SeedError) as error:
         print_error(f"error: {error}")
     except KeyboardInterrupt:
-        print_error("Interrupted; nothing was kept.")
+        print_error(_("Interrupted; nothing was kept."))
     return 1
 
 
 def _count(text: str) -> int:
     if not (text.isascii() and text.isdigit() and 1 <= int(text) <= 10_000):
-        raise argparse.ArgumentTypeError("a number from 1 to 10000")
+        raise ArgumentTypeError(_("a number from 1 to 10000"))
     return int(text)
 
 
-async def _seed(options: argparse.Namespace) -> int:
+async def _seed(options: Namespace) -> int:
     settings = load_settings(DatabaseSettings)
     refuse_foreign(settings.database_url, options.database)
     models = read_models()
@@ -91,7 +90,9 @@ async def _seed(options: argparse.Namespace) -> int:
             filler = Filler(models, options.rows, options.seed, midnight)
             return await connection.run_sync(_fill, filler, chosen)
     except DatabaseUnavailable as error:
-        raise SeedError(f"The database could not be reached: {error.reason}.") from None
+        raise SeedError(
+            "The database could not be reached: {reason}.", reason=error.reason
+        ) from None
     finally:
         await engine.dispose()
 
@@ -107,9 +108,10 @@ def refuse_foreign(url: URL, named: str | None) -> None:
     is_foreign = configured("ENVIRONMENT") == "production" or any(map(is_remote, hosts))
     if is_foreign and named != address:
         raise SeedError(
-            f"DATABASE_URL is {address}, and only a development database of this machine is "
+            "DATABASE_URL is {address}, and only a development database of this machine is "
             "filled without being asked for by name. If made-up rows may go there: "
-            f"uv run poe seed --database {address}"
+            "uv run poe seed --database {address}",
+            address=address,
         )
 
 
@@ -123,10 +125,16 @@ def _named(names: Sequence[str], models: Models) -> set[Table]:
     for name in names:
         if name not in by_name:
             near = get_close_matches(name, by_name, 1)
+            if near:
+                raise SeedError(
+                    "There is no table called {name}; did you mean {near}?",
+                    name=name,
+                    near=near[0],
+                )
             raise SeedError(
-                f"There is no table called {name}; did you mean {near[0]}?"
-                if near
-                else f"There is no table called {name}. These are: {', '.join(sorted(by_name))}."
+                "There is no table called {name}. These are: {tables}.",
+                name=name,
+                tables=", ".join(sorted(by_name)),
             )
     return {by_name[name] for name in names}
 
@@ -140,8 +148,8 @@ def _fill(connection: Connection, filler: "Filler", chosen: set[Table]) -> int:
     for table in tables:
         if not existing.has_table(table.name, table.schema):
             raise SeedError(
-                f"The database has no table {table.fullname}. Create it, and try again: "
-                "uv run poe migrate"
+                "The database has no table {table}. Create it, and try again: uv run poe migrate",
+                table=table.fullname,
             )
     needed = _with_parents(connection, chosen, tables) if chosen else {*tables}
     left_out = set()
@@ -151,13 +159,20 @@ def _fill(connection: Connection, filler: "Filler", chosen: set[Table]) -> int:
         made, reason = filler.fill(connection, table)
         if not made:
             left_out.add(table)
-            print_error(f"  {table.fullname}: left out, because {reason}")
+            why = _("left out, because {reason}", reason=reason)
+            print_error(f"  {table.fullname}: {why}")
         elif made < filler.rows:
-            print(f"  {table.fullname}: {made}, and no more that differ", flush=True)
+            few = _("{number}, and no more that differ", number=made)
+            print(f"  {table.fullname}: {few}", flush=True)
         else:
             print(f"  {table.fullname}: {made}", flush=True)
     if left_out:
-        print_error(_EXAMPLES)
+        print_error(
+            _(
+                "A column takes its values from examples in the model, where there are some: "
+                'Field(sa_column_kwargs={"info": {"examples": ["one", "another"]}})'
+            )
+        )
     return 1 if chosen & left_out or left_out == needed else 0
 
 
@@ -283,7 +298,9 @@ class RowMaker:
             return dict.fromkeys((name for name in optional if name not in values), None)
         if not parents:
             raise NotMakeable(
-                f"{', '.join(names)} refers to {key.referred_table.fullname}, which has no row"
+                "{columns} refers to {table}, which has no row",
+                columns=", ".join(names),
+                table=key.referred_table.fullname,
             )
         # A parent has one row of this table where the reference is unique.
         is_unique = frozenset(names) in self._unique

@@ -1,6 +1,5 @@
 """Say whether the template has a newer release than the one that this project is based on."""
 
-import argparse
 import json
 import os
 import re
@@ -11,69 +10,92 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from app.core.project import DOCUMENTATION
+from template_tools.arguments import ArgumentParser
 from template_tools.configuration import PROJECT_ROOT
+from template_tools.messages import _
 
 _COPIER = "copier>=9.19,<10"
-_NO_ANSWER = """\
-The template's releases cannot be read: {reason}
-The repository is the _src_path in .copier-answers.yml; git must be able to read it from here."""
-_UPDATE = """\
-What each release brings and asks: {changelog}
-To update, on a clean work tree: {command}"""
-_FORMATTED = """\
-{found}: an update conflicts wherever your formatter has changed the template's files. Let it leave
-them out; {docs}/update.md#what-is-whose lists them."""
 _FORMATTERS = ("autopep8", "black", "yapf")
 _RUFF = {"line-length": 100, "indent-width": 4}
-_PASSWORDS = """\
-local_passwords is answered with yes, and no table has a password_hash: an update does not touch
-your resources. What is left to you: {docs}/questions.md#answered-anew"""
 
 
 def main(arguments: list[str] | None = None, root: Path = PROJECT_ROOT) -> int:
     """Print the status; with ``--check``, return 1 where there is a newer release."""
-    parser = argparse.ArgumentParser(prog="uv run poe template-status", description=__doc__)
-    parser.add_argument("--check", action="store_true", help="exit with 1 if there is a newer one")
+    parser = ArgumentParser(prog="uv run poe template-status", description=_(__doc__))
+    check = _("exit with 1 if there is a newer one")
+    parser.add_argument("--check", action="store_true", help=check)
     options = parser.parse_args(arguments)
     try:
         status = _check_update(root)
     except (OSError, subprocess.SubprocessError, ValueError) as error:
-        print(_NO_ANSWER.format(reason=_reason(error)), file=sys.stderr)
+        print(
+            _(
+                "The template's releases cannot be read: {reason}\n"
+                "The repository is the _src_path in .copier-answers.yml; git must be able to read "
+                "it from here.",
+                reason=_reason(error),
+            ),
+            file=sys.stderr,
+        )
         return 2
     current, latest = status["current_version"], status["latest_version"]
     for advice in _advice(root):
         print(f"{advice}\n")
     if not status["update_available"]:
-        print(f"The project is based on {current} of the template, which is the newest release.")
+        print(
+            _(
+                "The project is based on {current} of the template, which is the newest release.",
+                current=current,
+            )
+        )
         return 0
-    print(f"The project is based on {current} of the template; the newest release is {latest}.")
-    changelog = f"{DOCUMENTATION.removesuffix('docs')}CHANGELOG.md"
-    print(_UPDATE.format(changelog=changelog, command=_command(root)))
+    print(
+        _(
+            "The project is based on {current} of the template; the newest release is {latest}.\n"
+            "What each release brings and asks: {changelog}\n"
+            "To update, on a clean work tree: {command}",
+            current=current,
+            latest=latest,
+            changelog=f"{DOCUMENTATION.removesuffix('docs')}CHANGELOG.md",
+            command=_command(root),
+        )
+    )
     return 1 if options.check else 0
 
 
 def _advice(root: Path) -> Iterator[str]:
     """Say what would make an update harder, or what one has left to the team."""
     if found := [*_formatters(root)]:
-        yield _FORMATTED.format(found=" and ".join(found), docs=DOCUMENTATION)
+        yield _(
+            "{found}: an update conflicts wherever your formatter has changed the template's "
+            "files. Let it leave\nthem out; {docs}/update.md#what-is-whose lists them.",
+            found=", ".join(found),
+            docs=DOCUMENTATION,
+        )
     answers = (root / ".copier-answers.yml").read_text("utf-8")
     models = (path.read_text("utf-8") for path in (root / "app" / "database").rglob("*.py"))
     if re.search(r"(?m)^local_passwords: '?yes", answers) and "password_hash" not in "".join(
         models
     ):
-        yield _PASSWORDS.format(docs=DOCUMENTATION)
+        yield _(
+            "local_passwords is answered with yes, and no table has a password_hash: an update "
+            "does not touch\nyour resources. What is left to you: "
+            "{docs}/questions.md#answered-anew",
+            docs=DOCUMENTATION,
+        )
 
 
 def _formatters(root: Path) -> Iterator[str]:
     tools = _toml(root / "pyproject.toml").get("tool", {})
-    yield from (f"pyproject.toml has [tool.{it}]" for it in _FORMATTERS if it in tools)
+    yield from (_("pyproject.toml has [tool.{name}]", name=it) for it in _FORMATTERS if it in tools)
     hooks = root / ".pre-commit-config.yaml"
     if hooks.exists() and re.search(r"id: (black|yapf|autopep8)", hooks.read_text("utf-8")):
-        yield f"{hooks.name} runs another formatter than ruff"
+        yield _("{file} runs another formatter than ruff", file=hooks.name)
     for name in (".ruff.toml", "ruff.toml"):
         ruff = _toml(root / name)
         changed = {it for it, value in _RUFF.items() if ruff.get(it, value) != value}
-        yield from (f"{name} has another {it}" for it in sorted(changed | ruff.keys() & {"format"}))
+        for it in sorted(changed | ruff.keys() & {"format"}):
+            yield _("{file} has another {setting}", file=name, setting=it)
 
 
 def _toml(file: Path) -> dict[str, dict[str, object]]:
@@ -105,7 +127,7 @@ def _check_update(root: Path) -> dict[str, str | bool]:
 
 def _reason(error: Exception) -> str:
     if isinstance(error, subprocess.CalledProcessError):
-        lines: list[str] = error.stderr.strip().splitlines() or ["Copier failed."]
+        lines: list[str] = error.stderr.strip().splitlines() or [_("Copier failed.")]
         # Copier quotes git's message, between advice and a margin.
         return next((line for line in lines if "fatal: " in line), lines[-1]).split("| ")[-1]
     return str(error)

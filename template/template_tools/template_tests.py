@@ -15,15 +15,13 @@ import tempfile
 from pathlib import Path
 
 from template_tools.configuration import PROJECT_ROOT
+from template_tools.messages import _
 
 _TESTS = Path("tests", "service")
 _NOT_COPIED = (".*_cache", ".dev", ".env", ".git", ".venv", "__pycache__")
 _SECONDS = 120
 # Where a hook of git's runs this command, they lead to the project's own repository.
 _OF_A_HOOK = {"GIT_COMMON_DIR", "GIT_DIR", "GIT_INDEX_FILE", "GIT_PREFIX", "GIT_WORK_TREE"}
-_NO_TESTS = """\
-test-template: the tests cannot be fetched ({reason}); .copier-answers.yml names their repository \
-and the release, as _src_path and _commit."""
 
 
 def main(root: Path = PROJECT_ROOT) -> int:
@@ -35,9 +33,16 @@ def main(root: Path = PROJECT_ROOT) -> int:
             release = fetch_tests(root, Path(folder))
             lay_over(root, copy, Path(folder) / _TESTS)
     except (OSError, KeyError, subprocess.SubprocessError) as error:
-        print(_NO_TESTS.format(reason=_reason(error)), file=sys.stderr)
+        print(
+            _(
+                "test-template: the tests cannot be fetched ({reason}); .copier-answers.yml names "
+                "their repository and the release, as _src_path and _commit.",
+                reason=_reason(error),
+            ),
+            file=sys.stderr,
+        )
         return 2
-    print(f"test-template: running the tests of {release}", flush=True)
+    print(_("test-template: running the tests of {release}", release=release), flush=True)
     command = [sys.executable, "-m", "pytest", str(_TESTS), "--tb=short", "-rfE"]
     # The summary is read from what pytest prints.
     environment = os.environ | {"PYTEST_ADDOPTS": "--color=no"}
@@ -50,7 +55,8 @@ def main(root: Path = PROJECT_ROOT) -> int:
             stderr=subprocess.STDOUT,
             check=False,
         )
-    print(f"test-template: {summary(log.read_text('utf-8'))}; log: {log.relative_to(root)}")
+    said = summary(log.read_text("utf-8"))
+    print(f"test-template: {said}; log: {log.relative_to(root)}")
     return 1 if done.returncode else 0
 
 
@@ -82,9 +88,9 @@ def _git(*arguments: str) -> None:
 
 def _reason(error: Exception) -> str:
     if isinstance(error, subprocess.CalledProcessError):
-        lines: list[str] = error.stderr.strip().splitlines() or ["git failed"]
+        lines: list[str] = error.stderr.strip().splitlines() or [_("git failed")]
         return lines[-1]
-    return f"there is no {error}" if isinstance(error, KeyError) else str(error)
+    return _("there is no {name}", name=error) if isinstance(error, KeyError) else str(error)
 
 
 def lay_over(root: Path, copy: Path, tests: Path) -> None:
@@ -100,9 +106,11 @@ def lay_over(root: Path, copy: Path, tests: Path) -> None:
 def summary(log: str) -> str:
     """Return in one line what pytest has printed: how many tests passed, and which failed."""
     failed = re.findall(r"^(?:FAILED|ERROR) (\S+)", log, re.MULTILINE)
-    last = (log.strip().splitlines() or ["pytest printed nothing"])[-1].strip("= ")
-    more = f" and {len(failed) - 3} more" if len(failed) > 3 else ""
-    return f"{last}: {', '.join(failed[:3])}{more}" if failed else last
+    last = (log.strip().splitlines() or [_("pytest printed nothing")])[-1].strip("= ")
+    listed = ", ".join(failed[:3])
+    if len(failed) > 3:
+        listed = _("{tests} and {number} more", tests=listed, number=len(failed) - 3)
+    return f"{last}: {listed}" if failed else last
 
 
 if __name__ == "__main__":

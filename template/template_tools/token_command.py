@@ -12,13 +12,15 @@ from pathlib import Path
 from typing import Self
 from urllib.parse import quote_plus
 
+from template_tools.arguments import ArgumentParser
 from template_tools.configuration import PROJECT_ROOT, roles_claim
 from template_tools.loopback import NO_ANSWER, request
+from template_tools.messages import Problem, _, translated
 
 STATE_FILE = PROJECT_ROOT / ".dev" / "provider.json"
 
 
-class TokenError(Exception):
+class TokenError(Problem):
     """A sentence for the developer: why there is no token, and what to do about it."""
 
 
@@ -47,7 +49,7 @@ class ProviderAddress:
 
 def main(arguments: list[str] | None = None) -> int:
     """Print a token and return the exit code; errors are one sentence on standard error."""
-    parser = argparse.ArgumentParser(prog="uv run poe token", description="Print a bearer token.")
+    parser = ArgumentParser(prog="uv run poe token", description=_("Print a bearer token."))
     add_options(parser)
     return print_token(parser.parse_args(arguments))
 
@@ -59,14 +61,17 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--as",
         dest="name",
         default="dev",
-        help="one of the people and machines of the development page, or any name (default: dev)",
+        help=_(
+            "one of the people and machines of the development page, or any name (default: dev)"
+        ),
     )
-    who.add_argument("--username", help="a user with this name, and the scopes and roles of dev")
-    parser.add_argument("--scope", help="the scopes, separated by spaces, instead of all")
-    parser.add_argument("--role", action="append", help="a role of the user; may be repeated")
-    parser.add_argument("--audience", action="append", help="the audience; may be repeated")
-    parser.add_argument("--jwt", action="store_true", help="a signed JWT instead of an opaque one")
-    parser.add_argument("--expires-in", type=int, default=3600, help="seconds (default: 3600)")
+    who.add_argument("--username", help=_("a user with this name, and the scopes and roles of dev"))
+    parser.add_argument("--scope", help=_("the scopes, separated by spaces, instead of all"))
+    parser.add_argument("--role", action="append", help=_("a role of the user; may be repeated"))
+    parser.add_argument("--audience", action="append", help=_("the audience; may be repeated"))
+    signed = _("a signed JWT instead of an opaque one")
+    parser.add_argument("--jwt", action="store_true", help=signed)
+    parser.add_argument("--expires-in", type=int, default=3600, help=_("seconds (default: 3600)"))
     parser.add_argument("--state-file", type=Path, default=STATE_FILE, help=argparse.SUPPRESS)
 
 
@@ -112,7 +117,9 @@ def _ask(state_file: Path, name: str, wanted: dict[str, object]) -> tuple[str, l
         )
         answer = json.loads(body)
         if status == 400:
-            raise TokenError(f"The provider refuses this token: {answer['error_description']}.")
+            # OAuth has it answer in ASCII, and so in English.
+            reason = translated(answer["error_description"]).removesuffix(".")
+            raise TokenError("The provider refuses this token: {reason}.", reason=reason)
         return answer["access_token"], answer.get("notes", [])
     except (*NO_ANSWER, KeyError, TypeError) as error:
         raise TokenError(

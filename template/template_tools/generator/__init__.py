@@ -3,6 +3,8 @@
 ``slice/`` has the code that is written, with a placeholder wherever two resources differ.
 """
 
+from template_tools.messages import Problem
 
-class ResourceError(Exception):
+
+class ResourceError(Problem):
     """A sentence for the developer: what cannot be written, and what to do about it."""

@@ -12,6 +12,7 @@ from app.core.schema import EMAIL_LENGTH
 from template_tools.generator import ResourceError
 from template_tools.generator.models import Models
 from template_tools.generator.names import MAX_LENGTH, Names, words
+from template_tools.messages import _
 
 _NAME = re.compile(r"[a-z][a-z0-9]*(?:_[a-z0-9]+)*")
 # Pydantic warns of fields whose names begin like its own methods.
@@ -57,14 +58,14 @@ class FieldType:
 
 TYPES = {
     "str": FieldType(
-        "a line of text, 255 characters at most",
+        _("a line of text, 255 characters at most"),
         "str",
         "ShortText",
         'f"{words} {{number}}"',
         "max_length=255",
     ),
     "text": FieldType(
-        "lines of text, 10,000 characters at most",
+        _("lines of text, 10,000 characters at most"),
         "str",
         "LongText",
         'f"{words} {{number}}\\nand more"',
@@ -73,15 +74,15 @@ TYPES = {
         can_be_unique=False,
     ),
     "email": FieldType(
-        "an address, kept in lower case",
+        _("an address, kept in lower case"),
         "str",
         "Email",
         'f"{name}-{{number}}@example.com"',
         f"max_length={EMAIL_LENGTH}",
     ),
-    "int": FieldType("a whole number of 32 bits", "int", "Integer", "number"),
+    "int": FieldType(_("a whole number of 32 bits"), "int", "Integer", "number"),
     "float": FieldType(
-        "a number of double precision, for what is measured",
+        _("a number of double precision, for what is measured"),
         "float",
         "Number",
         "number + 0.5",
@@ -89,22 +90,24 @@ TYPES = {
         can_be_unique=False,
     ),
     "decimal": FieldType(
-        "a number with two decimal places, for money; as a string in answers",
+        _("a number with two decimal places, for money; as a string in answers"),
         "Decimal",
         "Amount",
         'f"{{number}}.50"',
         "max_digits=14, decimal_places=2",
     ),
-    "bool": FieldType("true or false", "bool", "Boolean", "number % 2 == 1", can_be_unique=False),
-    "date": FieldType("a day", "date", "Day", 'f"2026-11-2{{number}}"'),
+    "bool": FieldType(
+        _("true or false"), "bool", "Boolean", "number % 2 == 1", can_be_unique=False
+    ),
+    "date": FieldType(_("a day"), "date", "Day", 'f"2026-11-2{{number}}"'),
     "datetime": FieldType(
-        "a point in time, with its zone",
+        _("a point in time, with its zone"),
         "datetime",
         "Timestamp",
         'f"2026-11-22T12:43:0{{number}}Z"',
     ),
     "uuid": FieldType(
-        "a key of something that this service has no table for",
+        _("a key of something that this service has no table for"),
         "UUID",
         "UUID",
         "str(UUID(int=number))",
@@ -171,9 +174,11 @@ def read_fields(
     taken = {*taken}
     for name in (field.name for field in fields):
         if keyword.iskeyword(name) or name in taken or name.startswith(_PYDANTIC_S):
-            raise ResourceError(f'A field cannot be called "{name}": the name has a meaning here.')
+            raise ResourceError(
+                'A field cannot be called "{name}": the name has a meaning here.', name=name
+            )
         if name in seen:
-            raise ResourceError(f'There are two fields called "{name}".')
+            raise ResourceError('There are two fields called "{name}".', name=name)
         seen.add(name)
     if all(field.refers_to_own_kind for field in fields):
         raise ResourceError(
@@ -197,9 +202,13 @@ def _read_field(text: str, names: Names, models: Models) -> Field:
     elif kind not in TYPES:
         return _relation(field, kind, text, names, models)
     if field.is_unique and not field.type.can_be_unique:
-        raise ResourceError(f'"{text}": a field of the type {kind} cannot be unique.')
+        raise ResourceError(
+            '"{field}": a field of the type {type} cannot be unique.', field=text, type=kind
+        )
     if field.is_indexed and not field.type.is_filterable:
-        raise ResourceError(f'"{text}": lists cannot be filtered by a {kind}.')
+        raise ResourceError(
+            '"{field}": lists cannot be filtered by a {type}.', field=text, type=kind
+        )
     return field
 
 
@@ -211,25 +220,33 @@ def _split(text: str) -> tuple[str, str, list[str]]:
         parts += [part.removesuffix("?")] + ["optional"] * part.endswith("?")
     if not parts or not all(parts):
         raise ResourceError(
-            f'"{text}" is not a field: write its name and its type, such as  number:str:unique  '
-            "due:date?  customer:user."
+            '"{field}" is not a field: write its name and its type, such as  number:str:unique  '
+            "due:date?  customer:user.",
+            field=text,
         )
     if not _NAME.fullmatch(name):
         raise ResourceError(
-            f'"{name}" cannot be the name of a field: write lower case letters and digits, a '
-            "letter first, and underscores between words, such as due_date."
+            '"{name}" cannot be the name of a field: write lower case letters and digits, a '
+            "letter first, and underscores between words, such as due_date.",
+            name=name,
         )
     if len(name) > MAX_LENGTH:
-        raise ResourceError(f'"{name}" is too long: at most {MAX_LENGTH} characters are allowed.')
+        raise ResourceError(
+            '"{name}" is too long: at most {length} characters are allowed.',
+            name=name,
+            length=MAX_LENGTH,
+        )
     kind, *modifiers = parts
     for modifier in modifiers:
         if modifier not in _MODIFIERS:
             raise ResourceError(
-                f'"{text}": "{modifier}" is not one of unique, index and optional (or a question '
-                "mark)."
+                '"{field}": "{word}" is not one of unique, index and optional (or a question '
+                "mark).",
+                field=text,
+                word=modifier,
             )
         if modifiers.count(modifier) > 1:
-            raise ResourceError(f'"{text}" says {modifier} twice.')
+            raise ResourceError('"{field}" says {word} twice.', field=text, word=modifier)
     return name, kind, modifiers
 
 
@@ -243,11 +260,11 @@ def _choice(field: Field, kind: str, text: str) -> Field:
     usable = [it for it in choices if _NAME.fullmatch(it) and len(it) <= MAX_LENGTH]
     if len({*usable}) < len(choices):
         raise ResourceError(
-            f'"{text}": write different words in lower case, such as draft,sent,paid.'
+            '"{field}": write different words in lower case, such as draft,sent,paid.', field=text
         )
     listed = ", ".join(f'"{choice}"' for choice in choices)
     one_of = FieldType(
-        "one of these words",
+        "",
         "str",
         f"Literal[{listed}]",
         f"[{listed}][number % {len(choices)}]",
@@ -264,15 +281,19 @@ def _relation(field: Field, kind: str, text: str, names: Names, models: Models) 
     model = None if is_own_kind else models.named(resource)
     if is_own_kind and not field.is_optional:
         raise ResourceError(
-            f'"{text}" refers to its own kind, and the first row would have nothing to refer to: '
-            f"write {field.name}:{kind}?"
+            '"{field}" refers to its own kind, and the first row would have nothing to refer to: '
+            "write {optional}",
+            field=text,
+            optional=f"{field.name}:{kind}?",
         )
     if not is_own_kind and model is None:
         raise _unknown_type(kind, text, sorted({*models.resources()}))
     if model is not None and not model.has_uuid:
         raise ResourceError(
-            f'"{text}": the key of the table {model.table} is not a UUID called id; leave the '
-            "relation out, and add it by hand."
+            '"{field}": the key of the table {table} is not a UUID called id; leave the '
+            "relation out, and add it by hand.",
+            field=text,
+            table=model.table,
         )
     return replace(
         field,
@@ -287,9 +308,12 @@ def _unknown_type(kind: str, text: str, resources: Sequence[str]) -> ResourceErr
     # Only what could be a slip of the keyboard: customer is not a misspelt user.
     known_as = [*TYPES, *resources, *_OTHER_NAMES]
     near = difflib.get_close_matches(kind, known_as, n=1, cutoff=0.75)
-    guess = f" Did you mean {_OTHER_NAMES.get(near[0], near[0])}?" if near else ""
-    known = f" Resources: {', '.join(resources)}." if resources else ""
-    return ResourceError(
-        f'"{text}": "{kind}" is neither a type nor a resource.{guess} '
-        f"Types: {', '.join(TYPES)}.{known}"
-    )
+    parts = [
+        _('"{field}": "{word}" is neither a type nor a resource.', field=text, word=kind),
+        _("Types: {types}.", types=", ".join(TYPES)),
+    ]
+    if near:
+        parts.insert(1, _("Did you mean {near}?", near=_OTHER_NAMES.get(near[0], near[0])))
+    if resources:
+        parts.append(_("Resources: {resources}.", resources=", ".join(resources)))
+    return ResourceError(" ".join(parts))

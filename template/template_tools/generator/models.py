@@ -109,8 +109,9 @@ class Models:
         """
         if model in below:
             raise ResourceError(
-                f"A row of {model.table} needs another one first, so the tests cannot make one: "
-                "leave the relation out, and add it by hand."
+                "A row of {table} needs another one first, so the tests cannot make one: "
+                "leave the relation out, and add it by hand.",
+                table=model.table,
             )
         found: list[Model] = []
         for column in model.required():
@@ -132,8 +133,9 @@ def read_models() -> Models:
         import_module(PACKAGE)
     except Exception as error:
         raise ResourceError(
-            f"The tables of {PACKAGE.replace('.', '/')} cannot be imported: "
-            f"{type(error).__name__}: {error}"
+            "The tables of {folder} cannot be imported: {error}",
+            folder=PACKAGE.replace(".", "/"),
+            error=f"{type(error).__name__}: {error}",
         ) from error
     classes = {mapper.class_ for mapper in SQLModel._sa_registry.mappers}
     found = [Model(it) for it in classes if it.__module__.startswith(f"{PACKAGE}.")]
@@ -193,6 +195,9 @@ def _enum(column: Column[object]) -> type[enum.Enum] | None:
 
 def _no_example(model: Model, column: Column[object]) -> ResourceError:
     return ResourceError(
-        f"The tests would need a row of {model.table}, and there is no example for its column "
-        f'"{column.name}" ({column.type}): leave the relation out, and add it by hand.'
+        "The tests would need a row of {table}, and there is no example for its column "
+        '"{column}" ({type}): leave the relation out, and add it by hand.',
+        table=model.table,
+        column=column.name,
+        type=column.type,
     )

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from sqlalchemy.dialects.postgresql.base import RESERVED_WORDS
 
 from template_tools.generator import ResourceError
+from template_tools.messages import _
 
 _NAME = re.compile(r"[a-z][a-z0-9]*(?:[-_][a-z0-9]+)*")
 # PostgreSQL cuts names off at 63 bytes, and those of constraints join a table and a column.
@@ -58,20 +59,24 @@ def read_names(name: str, plural: str | None, table: str | None) -> Names:
     Raises:
         ResourceError: One of them cannot be used.
     """
-    singular = _identifier(name, "invoice or invoice-line")
+    singular = _identifier(name, _("invoice or invoice-line"))
     if plural is None and not _SINGULAR.fullmatch(singular):
         raise ResourceError(
-            f'Name the resource in the singular: "{name}" looks like a plural. '
-            "If it is a singular, say what its plural is with --plural."
+            'Name the resource in the singular: "{name}" looks like a plural. '
+            "If it is a singular, say what its plural is with --plural.",
+            name=name,
         )
     many = pluralized(singular) if plural is None else _identifier(plural, "invoices")
     if many == singular:
-        raise ResourceError(f'The plural cannot be "{many}" too: choose another with --plural.')
+        raise ResourceError(
+            'The plural cannot be "{plural}" too: choose another with --plural.', plural=many
+        )
     table = table or (many if singular in RESERVED_WORDS else singular)
     table = _identifier(table, "invoice_line")
     if table in RESERVED_WORDS or table.startswith("pg_"):
         raise ResourceError(
-            f'PostgreSQL reserves the name "{table}": choose another one with --table.'
+            'PostgreSQL reserves the name "{table}": choose another one with --table.',
+            table=table,
         )
     return Names(singular, many, table)
 
@@ -79,14 +84,22 @@ def read_names(name: str, plural: str | None, table: str | None) -> Names:
 def _identifier(name: str, such_as: str) -> str:
     if not _NAME.fullmatch(name):
         raise ResourceError(
-            f'"{name}" cannot be a name: write lower case letters and digits, a letter first, and '
-            f"hyphens between words, such as {such_as}."
+            '"{name}" cannot be a name: write lower case letters and digits, a letter first, and '
+            "hyphens between words, such as {such_as}.",
+            name=name,
+            such_as=such_as,
         )
     if len(name) > MAX_LENGTH:
-        raise ResourceError(f'"{name}" is too long: at most {MAX_LENGTH} characters are allowed.')
+        raise ResourceError(
+            '"{name}" is too long: at most {length} characters are allowed.',
+            name=name,
+            length=MAX_LENGTH,
+        )
     identifier = name.replace("-", "_")
     if keyword.iskeyword(identifier) or hasattr(builtins, identifier):
-        raise ResourceError(f'"{name}" means something in Python already: choose another name.')
+        raise ResourceError(
+            '"{name}" means something in Python already: choose another name.', name=name
+        )
     return identifier
 
 

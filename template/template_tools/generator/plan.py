@@ -64,7 +64,9 @@ class Plan:
             if not isinstance(error, OSError):
                 raise
             raise ResourceError(
-                f"{error.filename} cannot be written ({error.strerror}); nothing was."
+                "{file} cannot be written ({reason}); nothing was.",
+                file=error.filename,
+                reason=error.strerror,
             ) from error
 
     def _undo(self, made: Sequence[Path]) -> None:
@@ -119,22 +121,30 @@ def _check_files(names: Names, root: Path) -> None:
         if path.endswith("__init__.py") and any(
             it.name != "__pycache__" for it in (folder.iterdir() if folder.is_dir() else ())
         ):
-            raise ResourceError(f"{folder.relative_to(root)} exists already; nothing was written.")
+            raise ResourceError(
+                "{path} exists already; nothing was written.", path=folder.relative_to(root)
+            )
         if (root / path).exists() or folder.is_file():
-            raise ResourceError(f"{path} exists already; nothing was written.")
+            raise ResourceError("{path} exists already; nothing was written.", path=path)
 
 
 def _check_models(names: Names, models: Models) -> None:
     for model in models.models:
         where = model.cls.__module__.replace(".", "/")
         if model.name == names.class_name:
-            raise ResourceError(f"{where}.py has a class {model.name} already.")
+            raise ResourceError(
+                "{file} has a class {name} already.", file=f"{where}.py", name=model.name
+            )
         if model.table == names.table:
             raise ResourceError(
-                f"{where}.py has a table {model.table} already: choose another with --table."
+                "{file} has a table {table} already: choose another with --table.",
+                file=f"{where}.py",
+                table=model.table,
             )
     if names.table in models.tables:
-        raise ResourceError(f"There is a table {names.table} already: choose another with --table.")
+        raise ResourceError(
+            "There is a table {table} already: choose another with --table.", table=names.table
+        )
 
 
 def _check_code(names: Names) -> None:
@@ -147,13 +157,16 @@ def _check_code(names: Names) -> None:
     own |= {names.class_name, f"{names.class_name}Read"}
     if own & used or names.singular in variables:
         raise ResourceError(
-            f'"{names.singular}" has a meaning of its own in the code: choose another name, such '
-            f"as {names.path}-record."
+            '"{name}" has a meaning of its own in the code: choose another name, such '
+            "as {path}-record.",
+            name=names.singular,
+            path=names.path,
         )
     if f"list_{names.plural}" in used:
         raise ResourceError(
-            f'The plural "{names.plural}" has a meaning of its own in the code: choose another '
-            "with --plural."
+            'The plural "{plural}" has a meaning of its own in the code: choose another '
+            "with --plural.",
+            plural=names.plural,
         )
 
 

@@ -125,5 +125,6 @@ def _ruff(root: Path, text: str, *arguments: str) -> str:
         [_RUFF, *arguments], cwd=root, input=text.encode(), capture_output=True, check=False
     )
     if done.returncode != 0:
-        raise ResourceError(f"Ruff cannot format the code: {done.stderr.decode().strip()}")
+        said = done.stderr.decode().strip()
+        raise ResourceError("Ruff cannot format the code: {error}", error=said)
     return done.stdout.decode()

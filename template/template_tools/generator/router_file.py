@@ -23,8 +23,12 @@ def with_resource(names: Names, root: Path) -> tuple[str, str]:
     try:
         tree = ast.parse(text)
     except SyntaxError as error:
-        where = f"line {error.lineno}"
-        raise ResourceError(f"{PATH} is not valid Python: {error.msg}, {where}.") from error
+        raise ResourceError(
+            "{path} is not valid Python: {error}, line {line}.",
+            path=PATH,
+            error=error.msg,
+            line=error.lineno,
+        ) from error
     modules = {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
     if f"app.api.v1.{names.singular}.router" in modules:
         return text, text
@@ -55,8 +59,10 @@ def _insert(names: Names, text: str, tree: ast.Module, root: Path) -> str:
     imports = [node for node in above if isinstance(node, ast.Import | ast.ImportFrom)]
     if not imports or not any(map(_is_made, routers)):
         raise ResourceError(
-            f'{PATH} has no line like "router = APIRouter()" to add to. Add these two to it by '
-            f"hand, and run the command again:\n\n{importing}\n{including}"
+            '{path} has no line like "router = APIRouter()" to add to. Add these two to it by '
+            "hand, and run the command again:\n\n{lines}",
+            path=PATH,
+            lines=f"{importing}\n{including}",
         )
     # Unlike str.splitlines(), Python does not end a line at a form feed or U+2028.
     written = StringIO(text, newline="").readlines()
@@ -77,10 +83,18 @@ def _insert(names: Names, text: str, tree: ast.Module, root: Path) -> str:
 def _check_is_free(names: Names, tree: ast.Module) -> None:
     for node in ast.walk(tree):
         if isinstance(node, ast.Constant) and node.value == f"/{names.path}":
-            raise ResourceError(f"The path /{names.path} is taken in {PATH}, line {node.lineno}.")
+            raise ResourceError(
+                "The path {path} is taken in {file}, line {line}.",
+                path=node.value,
+                file=PATH,
+                line=node.lineno,
+            )
         if isinstance(node, ast.Name) and node.id == names.singular:
             raise ResourceError(
-                f'The name "{names.singular}" is taken in {PATH}, line {node.lineno}.'
+                'The name "{name}" is taken in {file}, line {line}.',
+                name=node.id,
+                file=PATH,
+                line=node.lineno,
             )
 
 
@@ -101,6 +115,6 @@ def _read(path: Path) -> str:
         # The ends of the lines stay as they are.
         return path.read_bytes().decode("utf-8")
     except FileNotFoundError:
-        raise ResourceError(f"There is no {PATH}, which lists the resources.") from None
+        raise ResourceError("There is no {path}, which lists the resources.", path=PATH) from None
     except UnicodeDecodeError:
-        raise ResourceError(f"{PATH} is not UTF-8.") from None
+        raise ResourceError("{path} is not UTF-8.", path=PATH) from None

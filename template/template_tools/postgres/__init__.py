@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Literal
 
 from template_tools.configuration import PROJECT_ROOT, configured
+from template_tools.messages import _
 from template_tools.postgres import locks
 from template_tools.postgres.binaries import PostgresError, find_binaries
 from template_tools.postgres.folders import make_state_folder, state_folder
@@ -215,8 +216,9 @@ def _needing_its_folder() -> Iterator[None]:
         yield
     except OSError as error:
         raise PostgresError(
-            f"The database cannot use its folder ({error}). "
-            "Make the folder writable, free some space, or set DATABASE_URL."
+            "The database cannot use its folder ({error}). "
+            "Make the folder writable, free some space, or set DATABASE_URL.",
+            error=error,
         ) from error
 
 
@@ -240,7 +242,8 @@ def _start_or_join(folder: Path, profile: Profile, root: Path) -> Server:
         if server := _running(folder):
             return server
         if sys.stderr.isatty() and not (folder / "cluster").exists():
-            print("Creating the embedded database, which takes a moment once.", file=sys.stderr)
+            once = _("Creating the embedded database, which takes a moment once.")
+            print(once, file=sys.stderr)
         for _attempt in range(3):
             answer = _start_supervisor(folder, profile, root)
             if server := _running(folder):
@@ -248,7 +251,8 @@ def _start_or_join(folder: Path, profile: Profile, root: Path) -> Server:
             if "error" in answer:
                 raise PostgresError(answer["error"])
         raise PostgresError(
-            f"The database's supervisor ended unexpectedly; {folder / 'log'} says more. Try again."
+            "The database's supervisor ended unexpectedly; {log} says more. Try again.",
+            log=folder / "log",
         )
 
 
@@ -279,5 +283,5 @@ def _start_supervisor(folder: Path, profile: Profile, root: Path) -> dict[str, s
             start_new_session=True,
             creationflags=flags,
         )
-    answer, _ = supervisor.communicate(json.dumps(order).encode())
+    answer, _errors = supervisor.communicate(json.dumps(order).encode())
     return dict(json.loads(answer)) if answer else {}

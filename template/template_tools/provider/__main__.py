@@ -1,10 +1,11 @@
 """Run the development provider, or print a token of the one that runs."""
 
-import argparse
 import sys
 from pathlib import Path
 
+from template_tools.arguments import ArgumentParser
 from template_tools.loopback import NO_ANSWER, request
+from template_tools.messages import _
 from template_tools.provider.config import ProviderError
 from template_tools.provider.serve import serve_until_stopped
 from template_tools.token_command import STATE_FILE, ProviderAddress, add_options, print_token
@@ -33,15 +34,17 @@ def running_provider_url() -> str | None:
     return issuer
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def _parser() -> ArgumentParser:
+    parser = ArgumentParser(
         prog="python -m template_tools.provider",
-        description="Run the development identity provider.",
+        description=_("Run the development identity provider."),
     )
-    parser.add_argument("--port", type=int, default=9000, help="the port (0: any free one)")
-    parser.add_argument("--state-file", type=Path, help="tells the token command where it runs")
+    parser.add_argument("--port", type=int, default=9000, help=_("the port (0: any free one)"))
+    where = _("tells the token command where it runs")
+    parser.add_argument("--state-file", type=Path, help=where)
     commands = parser.add_subparsers(dest="command", metavar="token")
-    add_options(commands.add_parser("token", help="print a bearer token of the running provider"))
+    token = _("print a bearer token of the running provider")
+    add_options(commands.add_parser("token", help=token))
     return parser
 
 

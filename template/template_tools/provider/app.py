@@ -11,6 +11,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.types import Receive, Scope, Send
 
+from template_tools.messages import _
 from template_tools.provider import authorization, development_page, token_endpoint
 from template_tools.provider.clients import basic_credentials
 from template_tools.provider.config import (
@@ -105,7 +106,7 @@ async def introspect(request: Request, state: CurrentState) -> Response:
     try:
         state.clients.authenticate_registered(request, form)
     except OAuthError as error:
-        state.introspections.add_refused_client(error.description)
+        state.introspections.add_refused_client(error.sentence)
         raise
     token = form.require("token")
     description = state.tokens.describe(token)
@@ -130,7 +131,7 @@ async def revoke(request: Request, state: CurrentState) -> Response:
 @router.api_route("/userinfo", methods=["GET", "POST"])
 async def userinfo(request: Request, state: CurrentState) -> Response:
     """Describe the user behind an access token (OpenID Connect Core §5.3, RFC 6750)."""
-    scheme, _, value = request.headers.get("authorization", "").partition(" ")
+    scheme, _space, value = request.headers.get("authorization", "").partition(" ")
     if scheme.lower() != "bearer":
         return _bearer_error(401, None)
     token = state.tokens.get(value.strip())
@@ -168,15 +169,16 @@ async def mint_token(request: Request, state: CurrentState) -> Response:
 async def _of_somebody(
     name: str, wanted: TokenRequest, state: ProviderState
 ) -> tuple[TokenRequest, list[JsonValue]]:
-    try:
-        somebody = person(name)
-    except ValueError as error:
-        raise OAuthError("invalid_request", str(error)) from error
+    somebody = person(name)
     notes: list[JsonValue] = []
     if name not in EVERYBODY:
         notes.append(
-            f"Nobody here is called {name}, so the token is for somebody new. "
-            f"There are {', '.join(EVERYBODY)}."
+            _(
+                "Nobody here is called {name}, so the token is for somebody new. "
+                "There are {people}.",
+                name=name,
+                people=", ".join(EVERYBODY),
+            )
         )
     given = wanted.model_dump(exclude_unset=True)
     scope = given.get("scope")
@@ -184,7 +186,8 @@ async def _of_somebody(
         service = await state.ask_service()
         scope = " ".join(somebody.scopes(service.scopes))
         if service.problem:
-            notes.append(f"{service.problem} The token has: {scope or 'none'}.")
+            has = _("The token has: {scopes}.", scopes=scope or _("none"))
+            notes.append(f"{service.problem} {has}")
     return TokenRequest.model_validate(somebody.claims(scope or "") | given), notes
 
 

@@ -12,6 +12,7 @@ from urllib.parse import urlencode, urlsplit
 from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 
+from template_tools.messages import _
 from template_tools.provider.config import LOOPBACK_ORIGIN, ProviderConfig
 from template_tools.provider.forms import (
     NO_STORE,
@@ -105,7 +106,7 @@ async def authorize(request: Request, state: CurrentState) -> Response:
             )
         ),
     )
-    return page("Development login", content, form_action=f"'self' {origin}")
+    return page(_("Development login"), content, form_action=f"'self' {origin}")
 
 
 @router.post("/login")
@@ -121,10 +122,8 @@ async def log_in(request: Request, state: CurrentState) -> Response:
     try:
         if form.get("action") == "cancel":
             raise OAuthError("access_denied", "The login was cancelled.")
-        somebody = person(form.get("person") or (form.get("username") or "").strip())
-    except ValueError as error:
-        denied = OAuthError("access_denied", f"{error}.")
-        return _send_back(asked.redirect_uri, _error_answer(denied, asked.state), state)
+        name = form.get("person") or (form.get("username") or "").strip()
+        somebody = person(name, "access_denied")
     except OAuthError as error:
         return _send_back(asked.redirect_uri, _error_answer(error, asked.state), state)
     return _log_in(asked, somebody, form.get("extra_scopes") or "", state)
@@ -186,7 +185,7 @@ def _check_request(
 
 
 def _error_page(error: OAuthError) -> HTMLResponse:
-    return error_page("This login cannot continue", error.description, error.status)
+    return error_page(_("This login cannot continue"), error.sentence, error.status)
 
 
 def _send_back(

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from typing import Literal
 from urllib.parse import urlsplit
 
+from template_tools.messages import Problem
+
 LOOPBACK_HOSTS = ("127.0.0.1", "localhost")
 LOOPBACK_ORIGIN = r"http://(?:127\.0\.0\.1|localhost)(?::[0-9]{1,5})?"
 _CLIENT_ID = re.compile(r"[\x20-\x7e]{1,100}")
@@ -15,7 +17,7 @@ _CLIENT_ID = re.compile(r"[\x20-\x7e]{1,100}")
 TokenFormat = Literal["opaque", "jwt"]
 
 
-class ProviderError(Exception):
+class ProviderError(Problem):
     """A sentence for the developer: what is wrong and what to do about it."""
 
 
@@ -46,7 +48,9 @@ class ProviderConfig:
         """Refuse what would make a provider that nobody can use."""
         for name in ("client_id", "docs_client_id"):
             if not _CLIENT_ID.fullmatch(getattr(self, name)):
-                raise ProviderError(f"The provider's {name} must be 1 to 100 ASCII characters.")
+                raise ProviderError(
+                    "The provider's {name} must be 1 to 100 ASCII characters.", name=name
+                )
         if not self.client_secret or not self.audience:
             raise ProviderError("The provider needs a client_secret and an audience: set both.")
         if self.client_id == self.docs_client_id:

@@ -17,6 +17,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
 from template_tools.configuration import configured
+from template_tools.messages import _
 from template_tools.provider.faults import HEALTHY, Endpoint, Faults
 from template_tools.provider.forms import (
     NO_STORE,
@@ -26,7 +27,7 @@ from template_tools.provider.forms import (
     read_form,
 )
 from template_tools.provider.introspections import Introspection
-from template_tools.provider.pages import FILES, Html, error_page, fill, page, template
+from template_tools.provider.pages import FILES, Html, error_page, fill, marked, page, template
 from template_tools.provider.people import EVERYBODY, Person, person
 from template_tools.provider.service import ServiceDescription
 from template_tools.provider.state import CurrentState, ProviderState
@@ -39,39 +40,39 @@ _ASKED: frozenset[Endpoint] = frozenset({"introspection", "jwks"})
 # How many scopes are named where there may be dozens.
 _NAMED = 4
 _FAULTS = {
-    "none": ("It works", HEALTHY),
-    "outage": ("It answers 503", Faults(endpoints=_ASKED, status=503)),
-    "slow": ("It takes 10 seconds", Faults(endpoints=_ASKED, latency=10)),
-    "limit": ("It answers 429", Faults(endpoints=_ASKED, status=429, retry_after="5")),
+    "none": (_("It works"), HEALTHY),
+    "outage": (_("It answers 503"), Faults(endpoints=_ASKED, status=503)),
+    "slow": (_("It takes 10 seconds"), Faults(endpoints=_ASKED, latency=10)),
+    "limit": (_("It answers 429"), Faults(endpoints=_ASKED, status=429, retry_after="5")),
 }
-_TABLE = Template("""<div class="scroll"><table>
-<thead><tr><th scope="col">Time</th><th scope="col">Who</th><th scope="col">Client</th>
-<th scope="col">Answer</th></tr></thead>
+_TABLE = marked("""<div class="scroll"><table>
+<thead><tr><th scope="col">[[Time]]</th><th scope="col">[[Who]]</th>
+<th scope="col">[[Client]]</th><th scope="col">[[Answer]]</th></tr></thead>
 <tbody>
 $rows
 </tbody>
 </table></div>""")
 _ROW = Template("""<tr class="$kind"><td>$time</td><td>$who</td><td>$client</td>
 <td>$verdict</td></tr>""")
-_NOTHING = Html(
-    "<p>Nothing yet. The service asks when it sees a token that it does not remember; "
-    "with <code>SSO_MODE=jwt</code> it checks the signature instead, and never asks.</p>"
+_NOTHING = marked(
+    "<p>[[Nothing yet. The service asks when it sees a token that it does not remember; "
+    "with <code>SSO_MODE=jwt</code> it checks the signature instead, and never asks.]]</p>"
 )
-_PERSON = Template("""<li>
+_PERSON = marked("""<li>
 <h3>$name</h3>
 <p>$about</p>
-<details class="quiet"><summary>Scopes ($count)</summary><code>$scopes</code></details>
+<details class="quiet"><summary>[[Scopes]] ($count)</summary><code>$scopes</code></details>
 <form method="post" class="actions" rel="noopener">
 <input type="hidden" name="as" value="$name">
-<button name="action" value="token" aria-label="Token of $name">Token</button>
+<button name="action" value="token" aria-label="[[Token of $name]]">[[Token]]</button>
 $docs
 </form>
 </li>""")
-_DOCS = Template("""<button name="action" value="docs" formtarget="_blank"
- aria-label="Docs page as $name"$disabled>Docs page</button>""")
-_TOKEN = Template("""<section class="panel" aria-labelledby="token">
-<h2 id="token">A token of $name</h2>
-<p>$scope. It is good until $time.</p>
+_DOCS = marked("""<button name="action" value="docs" formtarget="_blank"
+ aria-label="[[Docs page as $name]]"$disabled>[[Docs page]]</button>""")
+_TOKEN = marked("""<section class="panel" aria-labelledby="token">
+<h2 id="token">[[A token of $name]]</h2>
+<p>[[Scopes: $scope. It is good until $time.]]</p>
 <pre>$curl</pre>
 <pre>$value</pre>
 </section>""")
@@ -111,7 +112,7 @@ async def act(request: Request, state: CurrentState) -> Response:
                 return RedirectResponse("/#faults", 303, NO_STORE)
         raise OAuthError("invalid_request", "The development page has no such button.")
     except OAuthError as error:
-        return error_page("That did not work", error.description, error.status)
+        return error_page(_("That did not work"), error.sentence, error.status)
 
 
 @router.get("/dev/introspections")
@@ -131,10 +132,7 @@ async def page_file(request: Request) -> FileResponse:
 
 def _chosen(form: Parameters) -> Person:
     """Return who the form names, with the roles and scopes that it names too."""
-    try:
-        somebody = person((form.get("as") or "").strip())
-    except ValueError as error:
-        raise OAuthError("invalid_request", f"{error}.") from error
+    somebody = person((form.get("as") or "").strip())
     if roles := (form.get("role") or "").split():
         somebody = replace(somebody, roles=tuple(roles))
     if scope := form.get("scope"):
@@ -149,7 +147,7 @@ async def _page(
     service = await state.ask_service()
     notices = [service.problem] if service.problem else []
     if state.faults.current != HEALTHY:
-        notices.append("The identity provider fails on purpose: a button at the end mends it.")
+        notices.append(_("The identity provider fails on purpose: a button at the end mends it."))
     token = Html()
     if somebody is not None:
         scope = scope or " ".join(somebody.scopes(service.scopes))
@@ -171,7 +169,8 @@ async def _page(
         ),
     )
     form_action = f"'self' {state.config.service_url}"
-    return page(f"{service.title} · development", content, form_action=form_action)
+    title = _("{service} · development", service=service.title)
+    return page(title, content, form_action=form_action)
 
 
 def _person(somebody: Person, service: ServiceDescription, state: ProviderState) -> Html:
@@ -194,7 +193,7 @@ def _token(somebody: Person, token: Token, url: str) -> Html:
     return fill(
         _TOKEN,
         name=somebody.name,
-        scope=f"Scopes: {token.claims.get('scope') or 'none'}",
+        scope=str(token.claims.get("scope") or _("none")),
         time=_time(token.expires_at),
         curl=f'curl {direct}-H "Authorization: Bearer {token.value}" {url}',
         value=token.value,
@@ -203,7 +202,7 @@ def _token(somebody: Person, token: Token, url: str) -> Html:
 
 def _introspections(state: ProviderState) -> Html:
     if not state.introspections:
-        return _NOTHING
+        return fill(_NOTHING)
     required = state.service.scopes
     return fill(_TABLE, rows=_joined(_row(it, required) for it in [*state.introspections]))
 
@@ -211,31 +210,32 @@ def _introspections(state: ProviderState) -> Html:
 def _row(one: Introspection, required: Iterable[str]) -> Html:
     missing = [it for it in required if one.scopes is not None and it not in one.scopes]
     if len(missing) > _NAMED:
-        missing[_NAMED:] = ["others"]
-    forbidden = f" Routes that require {' or '.join(missing)} answer it with 403."
+        missing[_NAMED:] = [_("others")]
+    listed = _(" or ").join(missing)
+    forbidden = _("Routes that require {scopes} answer it with 403.", scopes=listed)
     return fill(
         _ROW,
         kind="bad" if one.scopes is None else "good",
         time=_time(one.at),
         who=one.who,
         client=one.client,
-        verdict=one.verdict + (forbidden if missing else ""),
+        verdict=f"{one.verdict} {forbidden}" if missing else one.verdict,
     )
 
 
 def _links(state: ProviderState) -> Html:
     service, issuer = state.config.service_url, state.config.issuer
-    links = {"Identity provider": f"{issuer}/.well-known/openid-configuration"}
+    links = {_("Identity provider"): f"{issuer}/.well-known/openid-configuration"}
     if service:
-        links = {"Docs page": f"{service}/docs", "Health": f"{service}/health"} | links
+        links = {_("Docs page"): f"{service}/docs", _("Health"): f"{service}/health"} | links
         if port := configured("METRICS_PORT"):
-            links["Metrics"] = f"http://127.0.0.1:{port}/metrics"
+            links[_("Metrics")] = f"http://127.0.0.1:{port}/metrics"
     rows = [
         fill(_LINK, name=name, value=fill(Template('<a href="$url">$url</a>'), url=url))
         for name, url in links.items()
     ]
     # What a browser cannot open.
-    places = {"Service": service, "Database": _database()}
+    places = {_("Service"): service, _("Database"): _database()}
     rows += [fill(_LINK, name=name, value=place) for name, place in places.items() if place]
     return _joined(rows)
 
@@ -246,7 +246,7 @@ def _database() -> str | None:
     try:
         return value and make_url(value).set(query={}).render_as_string(hide_password=True)
     except (ArgumentError, ValueError):
-        return "DATABASE_URL is not a URL"
+        return _("DATABASE_URL is not a URL")
 
 
 def _disabled(state: ProviderState) -> Html:

@@ -7,6 +7,8 @@ from urllib.parse import parse_qs
 from fastapi import Request
 from fastapi.responses import JSONResponse
 
+from template_tools.messages import translated
+
 NO_STORE = {"Cache-Control": "no-store", "Pragma": "no-cache"}
 _MAX_PARAMETERS = 50
 # RFC 6749, Appendix A.4: printable ASCII without the quote and the backslash.
@@ -16,12 +18,17 @@ _SCOPE = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]+( [\x21\x23-\x5b\x5d-\x7e]+)*")
 class OAuthError(Exception):
     """An error that the client is told about (RFC 6749 §5.2)."""
 
-    def __init__(self, error: str, description: str, status: int = 400) -> None:
-        """`error` is the registered code, `description` a plain ASCII sentence."""
-        super().__init__(description)
+    def __init__(self, error: str, description: str, status: int = 400, **values: object) -> None:
+        """`error` is the registered code, `description` a plain ASCII sentence.
+
+        The description has ``{placeholders}`` for the values.
+        """
         self.error = error
-        self.description = description
+        self.description = description.format(**values) if values else description
         self.status = status
+        self.sentence = translated(description, **values)
+        """The description for people, in the language of the project."""
+        super().__init__(self.description)
 
     def response(self) -> JSONResponse:
         """Return the response of RFC 6749 §5.2; a 401 names a scheme to use (RFC 9110 §15.5.2)."""
@@ -54,7 +61,7 @@ class Parameters:
         """Return one value; raise OAuthError when it is absent."""
         value = self.get(name)
         if value is None:
-            raise OAuthError("invalid_request", f"The parameter {name} is missing.")
+            raise OAuthError("invalid_request", "The parameter {name} is missing.", name=name)
         return value
 
     def scope(self) -> str | None:

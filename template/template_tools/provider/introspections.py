@@ -4,6 +4,7 @@ import time
 from collections import deque
 from dataclasses import dataclass, field
 
+from template_tools.messages import _
 from template_tools.provider.config import ProviderConfig
 from template_tools.provider.faults import HEALTHY, Faults
 from template_tools.provider.tokens import Token
@@ -33,7 +34,8 @@ class Introspections(deque[Introspection]):
 
     def add_refused_client(self, reason: str) -> None:
         """Remember a request of a service that could not say who it is."""
-        self.appendleft(Introspection("", "", f"The service was refused: {reason}"))
+        verdict = _("The service was refused: {reason}", reason=reason)
+        self.appendleft(Introspection("", "", verdict))
 
     def add(self, token: Token | None, faults: Faults) -> None:
         """Remember a request about a token, None for an unknown one."""
@@ -45,23 +47,28 @@ class Introspections(deque[Introspection]):
             return
         scope = claims.get("scope")
         scopes = scope.split() if isinstance(scope, str) else []
-        verdict = f"Active, with {' '.join(scopes) or 'no scope'}."
+        verdict = _("Active, with {scopes}.", scopes=" ".join(scopes) or _("no scope"))
         self.appendleft(Introspection(who, client, verdict, tuple(scopes)))
 
     def _reason(self, token: Token | None) -> str | None:
         """Return why a token is not accepted, as far as that is known here."""
         if token is None:
-            return (
+            return _(
                 "Unknown: the random text by which the service checks that it is answered, or a "
                 "token of another provider or from before the last start."
             )
         if token.revoked:
-            return "Inactive, because it was revoked."
+            return _("Inactive, because it was revoked.")
         if not token.active:
-            return f"Inactive, because it expired at {time.ctime(token.expires_at)}."
+            expired = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(token.expires_at))
+            return _("Inactive, because it expired at {time}.", time=expired)
         audience = token.claims.get("aud")
         if self._config.audience not in (audience if isinstance(audience, list) else [audience]):
-            return f"Active, but made for {audience}, while the service is {self._config.audience}."
+            return _(
+                "Active, but made for {audience}, while the service is {service}.",
+                audience=audience,
+                service=self._config.audience,
+            )
         return None
 
     @staticmethod
@@ -69,5 +76,8 @@ class Introspections(deque[Introspection]):
         if faults == HEALTHY:
             return None
         if faults.status is not None:
-            return f"Answered with the status {faults.status} instead, because a fault is on."
-        return "Answered late or wrongly, because a fault is on."
+            return _(
+                "Answered with the status {status} instead, because a fault is on.",
+                status=faults.status,
+            )
+        return _("Answered late or wrongly, because a fault is on.")

@@ -5,7 +5,9 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from template_tools.configuration import roles_claim
+from template_tools.messages import _
 from template_tools.provider.config import ProviderConfig
+from template_tools.provider.forms import OAuthError
 from template_tools.provider.keys import Claims
 
 _LOGIN_SCOPES = ProviderConfig.default_scope.split()
@@ -29,7 +31,7 @@ class Person:
     """Somebody who gets tokens; a machine gets them for itself, as with client credentials."""
 
     name: str
-    about: str = "Every scope, and no role."
+    about: str = _("Every scope, and no role.")
     roles: tuple[str, ...] = ()
     may_have: Callable[[str], bool] = _every
     """Whether a scope is granted."""
@@ -55,21 +57,21 @@ EVERYBODY = {
     it.name: it
     for it in (
         Person("dev"),
-        Person("ana", "Every scope, and the role admin.", roles=("admin",)),
-        Person("luis", "May read, and change nothing.", may_have=_reading),
-        Person("eva", "May sign in, and has no scope of the service.", may_have=_login),
-        Person("nightly-job", "A machine with every scope.", is_machine=True),
-        Person("dashboard", "A machine that may read.", may_have=_reading, is_machine=True),
+        Person("ana", _("Every scope, and the role admin."), roles=("admin",)),
+        Person("luis", _("May read, and change nothing."), may_have=_reading),
+        Person("eva", _("May sign in, and has no scope of the service."), may_have=_login),
+        Person("nightly-job", _("A machine with every scope."), is_machine=True),
+        Person("dashboard", _("A machine that may read."), may_have=_reading, is_machine=True),
     )
 }
 
 
-def person(name: str) -> Person:
+def person(name: str, error: str = "invalid_request") -> Person:
     """Return somebody; a name that nobody has belongs to a person with every scope.
 
     Raises:
-        ValueError: The name is empty, too long, or cannot be printed.
+        OAuthError: The name is empty, too long, or cannot be printed; its code is `error`.
     """
     if not name.isprintable() or not 1 <= len(name) <= _NAME_LENGTH:
-        raise ValueError("A name has 1 to 100 printable characters")
+        raise OAuthError(error, "A name has 1 to 100 printable characters.")
     return EVERYBODY.get(name) or Person(name)

@@ -15,6 +15,7 @@ from types import FrameType
 import uvicorn
 from starlette.types import ASGIApp
 
+from template_tools.messages import _
 from template_tools.provider.app import create_provider
 from template_tools.provider.config import ProviderConfig, ProviderError
 from template_tools.provider.running import RunningProvider
@@ -71,7 +72,8 @@ def serve_until_stopped(port: int, state_file: Path | None = None) -> None:
         signal.signal(number, _leave)
     config = ProviderConfig.from_environment(os.environ)
     with published_provider(config, port, state_file) as provider:
-        print(f"The development identity provider is ready at {provider.issuer}", flush=True)
+        ready = _("The development identity provider is ready at {url}", url=provider.issuer)
+        print(ready, flush=True)
         threading.Event().wait()
 
 
@@ -96,8 +98,10 @@ def listening(port: int) -> Iterator[socket.socket]:
             listener.listen(128)
         except (OSError, OverflowError) as error:
             raise ProviderError(
-                f"The development provider cannot use port {port} on 127.0.0.1 ({error}): "
-                "stop the program that uses it, or choose another port with --port."
+                "The development provider cannot use port {port} on 127.0.0.1 ({error}): "
+                "stop the program that uses it, or choose another port with --port.",
+                port=port,
+                error=error,
             ) from error
         yield listener
 
@@ -136,7 +140,9 @@ def _published(config: ProviderConfig, path: Path | None) -> Iterator[None]:
         path.touch(mode=0o600, exist_ok=False)
         path.write_text(json.dumps(state))
     except OSError as error:
-        raise ProviderError(f"The state file {path} cannot be written: {error}.") from error
+        raise ProviderError(
+            "The state file {path} cannot be written: {error}.", path=path, error=error
+        ) from error
     try:
         yield
     finally:

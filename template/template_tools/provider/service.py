@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pydantic import JsonValue
 
 from template_tools.loopback import NO_ANSWER, request
+from template_tools.messages import _
 from template_tools.provider.forms import is_scope
 
 # A service that reloads after a change needs a moment.
@@ -20,7 +21,7 @@ class ServiceDescription:
     is unknown.
     """
 
-    title: str = "The service"
+    title: str = _("The service")
     scopes: tuple[str, ...] = ()
     path: str = "/api/v1/user/me"
     problem: str | None = None
@@ -37,13 +38,17 @@ def describe_service(url: str) -> ServiceDescription:
         status, body = request(f"{url}/openapi.json", timeout=_SECONDS)
         document = json.loads(body) if status == 200 else None
     except NO_ANSWER:
-        problem = (
-            f"The service does not answer at {url}, so the scopes of its routes are unknown; the "
-            "terminal of `uv run poe dev` says why."
+        problem = _(
+            "The service does not answer at {url}, so the scopes of its routes are unknown; the "
+            "terminal of `uv run poe dev` says why.",
+            url=url,
         )
         return ServiceDescription(problem=problem)
     if not isinstance(document, dict):
-        problem = f"{url}/openapi.json is no description, so the scopes of the routes are unknown."
+        problem = _(
+            "{url} is no description, so the scopes of the routes are unknown.",
+            url=f"{url}/openapi.json",
+        )
         return ServiceDescription(problem=problem)
     return _read(document)
 
@@ -54,7 +59,7 @@ def _read(document: dict[str, JsonValue]) -> ServiceDescription:
     for path, methods in _members(document.get("paths")):
         for method, operation in _members(methods):
             security = operation.get("security") if isinstance(operation, dict) else None
-            required = [it for scheme in _items(security) for _, it in _members(scheme)]
+            required = [it for scheme in _items(security) for _name, it in _members(scheme)]
             scopes |= {it for words in required for it in _items(words) if is_scope(it)}
             if method == "get" and required and "{" not in path:
                 to_try.append(path)

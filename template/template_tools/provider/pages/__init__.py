@@ -1,14 +1,18 @@
 """The provider's HTML pages: how text gets into them, and what a browser may do with them."""
 
+import re
 from html import escape
 from pathlib import Path
 from string import Template
 
 from fastapi.responses import HTMLResponse
 
+from template_tools.messages import translated
 from template_tools.provider.forms import NO_STORE
 
 FILES = {name: Path(__file__).with_name(name) for name in ("page.css", "page.js")}
+
+_MARK = re.compile(r"\[\[(.+?)\]\]", re.DOTALL)
 
 
 class Html(str):
@@ -19,7 +23,12 @@ class Html(str):
 
 def template(name: str) -> Template:
     """Return a template of this folder; what it leaves open begins with a dollar sign."""
-    return Template(Path(__file__).with_name(name).read_text("utf-8"))
+    return marked(Path(__file__).with_name(name).read_text("utf-8"))
+
+
+def marked(html: str) -> Template:
+    """Return a template whose messages, in double brackets, are in the language of the project."""
+    return Template(_MARK.sub(lambda mark: translated(mark[1]), html))
 
 
 def fill(template: Template, **values: str) -> Html:

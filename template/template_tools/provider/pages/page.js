@@ -1,14 +1,17 @@
 // Adds what the development page has only with JavaScript: buttons that copy, and fresh news.
 "use strict";
 
+// In the language of the project.
+const say = document.querySelector("main").dataset;
+
 for (const block of document.querySelectorAll("pre")) {
   const button = document.createElement("button");
   button.type = "button";
-  button.textContent = "Copy";
+  button.textContent = say.copy;
   button.addEventListener("click", async () => {
     await navigator.clipboard.writeText(block.textContent);
-    button.textContent = "Copied";
-    setTimeout(() => { button.textContent = "Copy"; }, 2000);
+    button.textContent = say.copied;
+    setTimeout(() => { button.textContent = say.copy; }, 2000);
   });
   block.after(button);
 }
@@ -28,7 +31,7 @@ async function refresh() {
       refresh.last = text;
     }
   } catch {
-    news.textContent = "The provider has stopped: start it with `uv run poe dev`.";
+    news.textContent = say.stopped;
     refresh.last = "";
   }
 }
