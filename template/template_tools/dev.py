@@ -280,8 +280,8 @@ def _wait_for_database_end() -> None:
 def settings_of_provider(issuer: str) -> dict[str, str]:
     """Return the settings that lead to a development provider.
 
-    Among them are those that `.env` has for another one. They have values, because the service reads
-    `.env` where a variable is empty.
+    Among them are those that `.env` has for another one. None is empty, because the service reads
+    `.env` then.
     """
     usual = {
         "CLIENT_AUTH_METHOD": "client_secret_basic",
