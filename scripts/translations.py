@@ -1,7 +1,9 @@
-"""List the sections of the Spanish pages that may no longer say what the English ones say.
+"""List the texts that may no longer say the same in English and in Spanish.
 
-tests/translations.json holds, section by section, the hashes of both languages as they were when
-a person last read them side by side. After that, `--accept` records what stands there now.
+They are the sections of the pages of this repository that exist in both languages, and what stands
+in both in copier.yml and in the files of the template. tests/translations.json holds the hashes of
+each as they were when a person last read them side by side. After that, `--accept` records what
+stands there now.
 """
 
 import argparse
@@ -9,24 +11,38 @@ import hashlib
 import json
 import re
 import sys
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+import textwrap
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from scripts.questions import BEGIN, with_table
+from scripts.questions import BEGIN, END, with_table
 
 TEMPLATE = Path(__file__).resolve().parents[1]
 RECORD = Path("tests", "translations.json")
 # English pages, and where they stand in Spanish.
 PAGES = {"README.md": "README.es.md", "docs/tutorial.md": "docs/es/tutorial.md"}
 _HEADING = re.compile(r"(#{1,6}) (.+)")
+_ROW = re.compile(r"^\| `(\w+)` \|.*$", re.MULTILINE)
+# A tag of Jinja about a condition, as a line or in braces.
+_TAG = re.compile(
+    r"^\#: (if|elif|else|endif)\b(.*)\n"
+    r"|\{%-? (if|elif|else|endif)\b([\s\S]*?)-?%\}",
+    re.MULTILINE,
+)
+_IS_SPANISH = re.compile(r"""\s*language == ["']es["']\s*""")
+_STRING = r"""(?:"((?:[^"\\]|\\.)*)"|'((?:[^'\\]|\\.)*)')"""
+_EITHER = re.compile(rf"""{_STRING} if language == ["']es["'] else {_STRING}""")
+# The macro of a file whose texts are short.
+_MACRO = re.compile(rf"\btext\({_STRING},\s*{_STRING}\)")
 
 # The hashes of a section in both languages, by page and section.
 type Recorded = Mapping[str, Mapping[str, Mapping[str, str]]]
 
 
 class TranslationError(Exception):
-    """The pages of a pair have different headings, so that their sections cannot be compared."""
+    """Both languages have different headings, so that their sections cannot be compared."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +66,10 @@ class Section:
 
 
 def sections(page: str) -> list[Section]:
-    """Take a page apart, without its table of questions, whose rows a test of its own holds."""
+    """Take a page apart; the rows of its table of questions are not among the sections.
+
+    A text that begins without a heading begins with a section that its first words name.
+    """
     if BEGIN in page:
         page = with_table(page, "")
     found: list[tuple[int, list[str], list[str]]] = []
@@ -69,43 +88,118 @@ def sections(page: str) -> list[Section]:
             found.append((level, [*path, heading[2]], [line]))
         elif found:
             found[-1][2].append(line)
+        elif line.strip():
+            found.append((0, [_first_words(page)], [line]))
     return [Section(" / ".join(path), level, "\n".join(lines)) for level, path, lines in found]
 
 
-def pairs(root: Path, page: str) -> list[tuple[Section, Section]]:
-    """Return the sections of an English page, each with the Spanish one.
+def _whole(text: str) -> Section:
+    return Section(_first_words(text), 0, text)
+
+
+def _first_words(text: str) -> str:
+    words = " ".join(line.strip().removeprefix("# ") for line in text.splitlines())
+    return textwrap.shorten(words, 60, placeholder=" ...")
+
+
+def files(root: Path) -> Iterator[str]:
+    """Yield the pages of which there are two, and then the files that hold both languages."""
+    yield from PAGES
+    for file in (root / "copier.yml", *sorted((root / "template").rglob("*.jinja"))):
+        if file.is_file() and any(True for _ in in_both(file.read_text("utf-8"))):
+            yield file.relative_to(root).as_posix()
+
+
+def pairs(root: Path, file: str) -> list[tuple[Section, Section]]:
+    """Return the texts of a file in English, each with the Spanish one.
 
     Args:
         root: The repository.
-        page: One of ``PAGES``.
+        file: A path of ``files``.
 
     Raises:
         TranslationError: They have different headings.
     """
-    english = sections((root / page).read_text("utf-8"))
-    spanish = sections((root / PAGES[page]).read_text("utf-8"))
-    if [it.level for it in english] != [it.level for it in spanish]:
-        counts = f"{len(english)} and {len(spanish)}"
+    text = (root / file).read_text("utf-8")
+    if file not in PAGES:
+        both = in_both(text)
+        if ".md" in Path(file).suffixes:
+            return [it for en, es in both for it in _by_heading(en, es, file, file)]
+        return [*_told_apart((_whole(en), _whole(es)) for en, es in both)]
+    translation = (root / PAGES[file]).read_text("utf-8")
+    found = _by_heading(text, translation, file, PAGES[file])
+    return found + _rows(text, translation)
+
+
+def in_both(text: str) -> Iterator[tuple[str, str]]:
+    """Yield what a file says in English, and in Spanish where ``language`` is ``es``."""
+    opened: list[list[re.Match[str]]] = []
+    for tag in _TAG.finditer(text):
+        kind = tag[1] or tag[3]
+        if kind == "if":
+            opened.append([])
+        opened[-1].append(tag)
+        if kind == "endif":
+            start, *between, end = opened.pop()
+            if _IS_SPANISH.fullmatch(start[2] or start[4]):
+                # Where there is no else, nothing is said in English.
+                middle = between[-1] if between else end
+                yield text[middle.end() : end.start()], text[start.end() : middle.start()]
+    for spanish, spanish_, english, english_ in _EITHER.findall(text):
+        yield english or english_, spanish or spanish_
+    for english, english_, spanish, spanish_ in _MACRO.findall(text):
+        yield english or english_, spanish or spanish_
+
+
+def _by_heading(
+    english: str, spanish: str, file: str, translation: str
+) -> list[tuple[Section, Section]]:
+    """Return the sections of both."""
+    parts, other = sections(english), sections(spanish)
+    if [it.level for it in parts] != [it.level for it in other]:
+        counts = f"{len(parts)} and {len(other)}"
         raise TranslationError(
-            f"{page} and {PAGES[page]} have different headings ({counts}): write a section in both"
+            f"{file} and {translation} have different headings ({counts}): write a section in both"
         )
-    return list(zip(english, spanish, strict=True))
+    return [*zip(parts, other, strict=True)]
+
+
+def _told_apart(both: Iterable[tuple[Section, Section]]) -> Iterator[tuple[Section, Section]]:
+    """Yield the pairs with a number in the names of those that say the same in English."""
+    seen = Counter[str]()
+    for english, spanish in both:
+        seen[english.name] += 1
+        number = seen[english.name]
+        name = english.name if number == 1 else f"{english.name} ({number})"
+        yield replace(english, name=name), spanish
+
+
+def _rows(page: str, translation: str) -> list[tuple[Section, Section]]:
+    """Return the rows of the tables of questions, if the pages have them."""
+    english, spanish = (_sections_of_rows(it) for it in (page, translation))
+    return [(row, spanish[name]) for name, row in english.items() if name in spanish]
+
+
+def _sections_of_rows(page: str) -> dict[str, Section]:
+    table = page.partition(BEGIN)[2].partition(END)[0]
+    return {it[1]: Section(f"the row of {it[1]}", 0, it[0]) for it in _ROW.finditer(table)}
 
 
 def digests(root: Path) -> dict[str, dict[str, dict[str, str]]]:
     """Return what is to be recorded of the pages as they are."""
     return {
-        page: {
+        file: {
             english.name: {"english": english.digest, "spanish": spanish.digest}
-            for english, spanish in pairs(root, page)
+            for english, spanish in pairs(root, file)
         }
-        for page in PAGES
+        for file in files(root)
     }
 
 
 def to_look_at(root: Path, recorded: Recorded) -> Iterator[str]:
-    """Yield a sentence for each section that has changed since both languages were read."""
-    for page, translation in PAGES.items():
+    """Yield a sentence for each text that has changed since both languages were read."""
+    for page in files(root):
+        translation = PAGES.get(page, "its Spanish")
         known = recorded.get(page, {})
         try:
             both = pairs(root, page)
@@ -115,7 +209,7 @@ def to_look_at(root: Path, recorded: Recorded) -> Iterator[str]:
         for english, spanish in both:
             place = f"{page}, {english.name!r}"
             if english.name not in known:
-                yield f"{place}: is new, or has another heading"
+                yield f"{place}: is new, or begins differently"
                 continue
             before = known[english.name]
             match english.digest != before["english"], spanish.digest != before["spanish"]:

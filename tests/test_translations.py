@@ -11,7 +11,7 @@ from jinja2 import Template
 
 from scripts import translations
 from scripts.questions import BEGIN, END, tables
-from scripts.translations import PAGES, RECORD, Section, pairs, sections, to_look_at
+from scripts.translations import PAGES, RECORD, Section, files, in_both, pairs, sections, to_look_at
 from tests.projects import REPOSITORY, TEMPLATE
 from tests.test_copier_yml import QUESTIONS
 
@@ -25,6 +25,8 @@ SPANISH_ANSWER = " --data language=es"
 HOMES = ("/home/ana/", "/home/you/")
 # Each page, and its translation the other way round.
 COUNTERPARTS = PAGES | {spanish: english for english, spanish in PAGES.items()}
+# Files that hold both languages.
+BOTH = [it for it in files(REPOSITORY) if it not in PAGES]
 
 
 def text(name: str) -> str:
@@ -42,7 +44,9 @@ def test_no_section_was_changed_in_one_language_only() -> None:
 def both(page: str) -> Iterator[tuple[str, Section, Section]]:
     """Yield the sections of a page, each with the Spanish one, and its name for a failure."""
     for english, spanish in pairs(REPOSITORY, page):
-        yield f"{page}, {english.name!r}", english, spanish
+        # The rows of the table of questions have a test of their own.
+        if english.level:
+            yield f"{page}, {english.name!r}", english, spanish
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -154,8 +158,8 @@ def in_spanish(name: str, answers: str) -> str:
 
 @pytest.fixture
 def copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A copy of the pages, which have been read as they are."""
-    for name in COUNTERPARTS:
+    """A copy of what is in both languages, which has been read as it is."""
+    for name in (*COUNTERPARTS, *BOTH):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(REPOSITORY / name, tmp_path / name)
     (tmp_path / RECORD).parent.mkdir()
@@ -217,7 +221,7 @@ def test_a_renamed_section_is_listed(
     edit(copy / ENGLISH, "## What you need", "## Before you begin")
     assert run(monkeypatch) == 1
     assert capsys.readouterr().out.splitlines() == [
-        "docs/tutorial.md, 'Before you begin': is new, or has another heading",
+        "docs/tutorial.md, 'Before you begin': is new, or begins differently",
         "docs/tutorial.md, 'What you need': is recorded, and no longer there",
         "to look at: 2",
     ]
@@ -235,13 +239,67 @@ def test_a_section_in_one_language_only_is_said_and_cannot_be_accepted(
     assert (copy / RECORD).read_text("utf-8") == before
 
 
-def test_another_question_leaves_the_record_as_it_is(
-    copy: Path, monkeypatch: pytest.MonkeyPatch
+TASKS = "template/template_tools/tasks.toml.jinja"
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "said"),
+    [
+        ("copier.yml", "The Python that it runs", "The Python it runs", "differently"),
+        (
+            "copier.yml",
+            "Usa de 2 a 40",
+            "Escribe de 2 a 40",
+            "has not changed, and its Spanish has",
+        ),
+        ("copier.yml", "'Nothing'", "'Nothing at all'", "differently"),
+        ("copier.yml", "compare with what was committed", "compare with it", "Spanish has not"),
+        (
+            "README.es.md",
+            "La versión de Python de",
+            "El Python de",
+            "README.es.md has ('the row of",
+        ),
+        ("README.md", "The Python of", "The version of", "has changed, and README.es.md has not"),
+        ("template/.env.example.jinja", "Where callers reach", "Where all reach", "differently"),
+        ("template/.env.jinja", "La contraseña va", "Tu contraseña va", "its Spanish has"),
+        ("template/README.md.jinja", "the history of the schema", "its past", "Spanish has not"),
+        ("template/README.md.jinja", "la historia del esquema", "su pasado", "its Spanish has"),
+        (TASKS, "what changed", "what has changed", "differently"),
+        (TASKS, "qué ha cambiado", "qué cambió", "has not changed, and its Spanish has"),
+    ],
+)
+def test_so_is_what_stands_in_one_file_in_both_languages(
+    copy: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    file: str,
+    old: str,
+    new: str,
+    said: str,
 ) -> None:
-    """The table is generated in one language, and a test of its own compares the rows."""
-    edit(copy / "README.md", BEGIN, f"{BEGIN}| `another` | empty | Something. |\n")
-    edit(copy / "README.es.md", END, f"| `another` | vacío | Algo. |\n{END}")
+    edit(copy / file, old, new)
+    assert run(monkeypatch) == 1
+    assert said in capsys.readouterr().out
+    assert run(monkeypatch, "--accept") == 0
     assert run(monkeypatch) == 0
+
+
+def test_each_text_of_a_file_that_depends_on_the_language_is_compared() -> None:
+    assert {"copier.yml", TASKS, "template/README.md.jinja"} <= {*BOTH}
+    for file in BOTH:
+        content = text(file)
+        # What asks for the language in another way would not be found.
+        conditions = re.findall(r"\blanguage\s*(?:[!=]=|in\b)\s*(\S+?)(?=\s|\)|-?%)", content)
+        assert {*conditions} <= {"'es'", '"es"'}, file
+        macros = content.count("{% macro text(")
+        calls = content.count("text(") - macros
+        assert len([*in_both(content)]) == len(conditions) - macros + calls, file
+    others = [it for it in TEMPLATE.rglob("*") if it.is_file() and it.suffix != ".jinja"]
+    named = [
+        it for it in others if re.search(rb"#: if .*language|{% if .*language", it.read_bytes())
+    ]
+    assert named == []
 
 
 def test_a_page_is_taken_apart_at_its_headings_and_at_no_comment_of_a_shell() -> None:
