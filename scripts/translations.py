@@ -1,9 +1,9 @@
 """List the texts that may no longer say the same in English and in Spanish.
 
-They are the sections of the pages of this repository that exist in both languages, and what stands
-in both in copier.yml and in the files of the template. tests/translations.json holds the hashes of
-each as they were when a person last read them side by side. After that, `--accept` records what
-stands there now.
+They are the sections of the pages of this repository that exist in both languages, what stands in
+both in copier.yml and in the files of the template, and the messages of the tools.
+tests/translations.json holds the hashes of each as they were when a person last read them side by
+side. After that, `--accept` records what stands there now.
 """
 
 import argparse
@@ -21,6 +21,8 @@ from scripts.questions import BEGIN, END, with_table
 
 TEMPLATE = Path(__file__).resolve().parents[1]
 RECORD = Path("tests", "translations.json")
+# What the tools of a project say: the English sentence, and the Spanish one.
+CATALOGUE = "template/template_tools/spanish.json"
 # English pages, and where they stand in Spanish.
 PAGES = {"README.md": "README.es.md", "docs/tutorial.md": "docs/es/tutorial.md"}
 _HEADING = re.compile(r"(#{1,6}) (.+)")
@@ -37,8 +39,8 @@ _EITHER = re.compile(rf"""{_STRING} if language == ["']es["'] else {_STRING}""")
 # The macro of a file whose texts are short.
 _MACRO = re.compile(rf"\btext\({_STRING},\s*{_STRING}\)")
 
-# The hashes of a section in both languages, by page and section.
-type Recorded = Mapping[str, Mapping[str, Mapping[str, str]]]
+# The hashes of a text in both languages, with a space between them, by file and name.
+type Recorded = Mapping[str, Mapping[str, str]]
 
 
 class TranslationError(Exception):
@@ -104,7 +106,7 @@ def _first_words(text: str) -> str:
 
 def files(root: Path) -> Iterator[str]:
     """Yield the pages of which there are two, and then the files that hold both languages."""
-    yield from PAGES
+    yield from (*PAGES, CATALOGUE)
     for file in (root / "copier.yml", *sorted((root / "template").rglob("*.jinja"))):
         if file.is_file() and any(True for _ in in_both(file.read_text("utf-8"))):
             yield file.relative_to(root).as_posix()
@@ -122,7 +124,7 @@ def pairs(root: Path, file: str) -> list[tuple[Section, Section]]:
     """
     text = (root / file).read_text("utf-8")
     if file not in PAGES:
-        both = in_both(text)
+        both = json.loads(text).items() if file == CATALOGUE else in_both(text)
         if ".md" in Path(file).suffixes:
             return [it for en, es in both for it in _by_heading(en, es, file, file)]
         return [*_told_apart((_whole(en), _whole(es)) for en, es in both)]
@@ -185,13 +187,10 @@ def _sections_of_rows(page: str) -> dict[str, Section]:
     return {it[1]: Section(f"the row of {it[1]}", 0, it[0]) for it in _ROW.finditer(table)}
 
 
-def digests(root: Path) -> dict[str, dict[str, dict[str, str]]]:
-    """Return what is to be recorded of the pages as they are."""
+def digests(root: Path) -> dict[str, dict[str, str]]:
+    """Return what is to be recorded of the texts as they are."""
     return {
-        file: {
-            english.name: {"english": english.digest, "spanish": spanish.digest}
-            for english, spanish in pairs(root, file)
-        }
+        file: {en.name: f"{en.digest} {es.digest}" for en, es in pairs(root, file)}
         for file in files(root)
     }
 
@@ -211,8 +210,8 @@ def to_look_at(root: Path, recorded: Recorded) -> Iterator[str]:
             if english.name not in known:
                 yield f"{place}: is new, or begins differently"
                 continue
-            before = known[english.name]
-            match english.digest != before["english"], spanish.digest != before["spanish"]:
+            before = known[english.name].split()
+            match english.digest != before[0], spanish.digest != before[1]:
                 case True, False:
                     yield f"{place}: has changed, and {translation} has not"
                 case False, True:
