@@ -330,8 +330,19 @@ async def get_session(connection: HTTPConnection) -> AsyncGenerator[AsyncSession
     never commit, so that a request is carried out as a whole or not at all.
     """
     database = await get_database(connection)
-    async with _ending(database.sessionmaker()) as session, session.begin():
-        yield session
+    # A route that commits by itself is told at its next statement: no other transaction begins.
+    async with _ending(database.sessionmaker(autobegin=False)) as session:
+        # Nothing is sent yet. `async with session.begin()` would take a greenlet for it, which is a
+        # tenth of the processor time of a request that reads one row.
+        session.sync_session.begin()
+        try:
+            yield session
+            # Not if the route has ended it, or has gone on after a flush that failed.
+            if session.in_transaction() and session.is_active:
+                await session.commit()
+        except BaseException:
+            await session.rollback()
+            raise
 
 
 # Function scope commits before the response is sent. A plain dependency would commit after it, and

@@ -11,7 +11,7 @@ import pytest
 from fastapi import BackgroundTasks, FastAPI, Request, Response, WebSocket
 from fastapi.responses import EventSourceResponse, StreamingResponse
 from sqlalchemy import event, text
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import IntegrityError, InvalidRequestError, SQLAlchemyError
 from sqlmodel import select
 from sqlmodel.ext.asyncio.session import AsyncSession
 from starlette.types import Message
@@ -293,6 +293,43 @@ async def test_concurrent_use_within_a_request_fails_and_keeps_no_connection(
     async with calling(app) as client:
         for _ in range(3):
             assert (await client.get("/")).status_code == 500
+    await assert_nothing_leaked(small)
+
+
+@pytest.mark.parametrize("end", ["commit", "rollback"])
+async def test_a_route_that_ends_the_transaction_is_told_so_at_its_next_statement(
+    app: FastAPI, small: Database, end: str
+) -> None:
+    """What came after it would be another transaction, and the request no longer whole."""
+
+    @app.get("/")
+    async def write(session: DbSession) -> None:
+        session.add(Note(title="first"))
+        await session.flush()
+        await getattr(session, end)()
+        with pytest.raises(InvalidRequestError):
+            await session.exec(TITLES)
+
+    async with calling(app) as client:
+        assert (await client.get("/")).status_code == 200
+    await assert_nothing_leaked(small)
+
+
+async def test_a_route_that_goes_on_after_a_flush_that_failed_stores_nothing(
+    app: FastAPI, small: Database
+) -> None:
+    @app.get("/")
+    async def write(session: DbSession) -> None:
+        session.add(Note(title="first"))
+        await session.flush()
+        session.add(Note(title="first"))
+        with pytest.raises(IntegrityError):
+            await session.flush()
+
+    async with calling(app) as client:
+        assert (await client.get("/")).status_code == 200
+    async with small.reading() as session:
+        assert (await session.exec(TITLES)).all() == []
     await assert_nothing_leaked(small)
 
 
