@@ -56,6 +56,17 @@ async def test_the_service_is_healthy_with_its_database(client: httpx2.AsyncClie
     assert response.json() == {"status": "ok", "database": "ok"}
 
 
+async def test_what_is_there_at_the_start_is_searched_for_garbage_after_the_end_again(
+    settings: Settings,
+) -> None:
+    app = create_app(settings)
+    # Another application may be open.
+    gc.unfreeze()
+    async with app.router.lifespan_context(app):
+        assert gc.get_freeze_count() > 50_000
+    assert gc.get_freeze_count() == 0
+
+
 async def test_the_service_is_alive_and_not_healthy_without_its_database(
     settings: Settings, database: Database, application: FastAPI, client: httpx2.AsyncClient
 ) -> None:
