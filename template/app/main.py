@@ -47,7 +47,7 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         draining(app.state.server_settings.drain_seconds),
     ):
         # What there is by now stays to the end. The garbage collector would go through all of it
-        # again and again, which is a tenth of the processor time of a request.
+        # again and again.
         gc.freeze()
         try:
             yield
