@@ -44,7 +44,7 @@ logger = logging.getLogger(__name__)
 # The syntax of a token (RFC 6750 §2.1); no provider issues one with another character.
 _TOKEN = re.compile(r"[A-Za-z0-9._~+/-]+=*", re.ASCII)
 _MAX_TOKEN_BYTES = 8 * 1024
-_FORWARDED = frozenset({"forwarded", "x-forwarded-for"})
+_FORWARDED = frozenset({b"forwarded", b"x-forwarded-for"})
 
 
 class TokenIntrospection(SecurityBase):
@@ -80,7 +80,7 @@ class TokenIntrospection(SecurityBase):
             if found is None:
                 found = bearer, await introspector.look_up(bearer, _client(connection))
                 connection.scope[TOKEN] = found
-                connection.scope[CALLER] = introspector.describe(found[1])
+                connection.scope[CALLER] = found[1].caller
             return introspector.validate(*found, required.scopes)
         except Problem as refusal:
             add_resource_metadata(refusal, metadata_url(connection))
@@ -98,16 +98,16 @@ CurrentToken = Annotated[TokenData, Depends(introspect_token)]
 
 def _client(connection: HTTPConnection) -> str | None:
     """Return the address of the caller, or None if only that of a proxy in between is known."""
-    client = connection.client
-    if client is None:
-        return None
+    host, port = connection.scope.get("client") or (None, 0)
     # The server replaces address and port where it trusts the proxy (FORWARDED_ALLOW_IPS).
-    is_proxy = client.port != 0 and not _FORWARDED.isdisjoint(connection.headers)
-    return None if is_proxy else client.host
+    is_proxy = port != 0 and any(name in _FORWARDED for name, _ in connection.scope["headers"])
+    return None if is_proxy else host
 
 
 def _bearer_token(connection: HTTPConnection, required: list[str]) -> str:
-    headers = connection.headers.getlist("authorization")
+    # Each request asks for one header, for which Starlette's would decode them all.
+    names = connection.scope["headers"]
+    headers = [value.decode("latin-1") for name, value in names if name == b"authorization"]
     if len(headers) > 1 or (headers and not headers[0].strip(" \t")):
         logger.info("A request with several Authorization headers, or an empty one, was refused")
         raise TokenRequestInvalid("Send exactly one non-empty Authorization header.")

@@ -51,6 +51,9 @@ class ClaimNames(NamedTuple):
     roles: str = "roles"
 
 
+_USUAL_NAMES = ClaimNames()
+
+
 class TokenData(BaseModel):
     """The introspection response (RFC 7662 §2.2), or the claims of a verified JWT (RFC 9068 §2.2).
 
@@ -93,6 +96,12 @@ class TokenData(BaseModel):
         return token
 
     @property
+    def _claim_names(self) -> ClaimNames:
+        # Pydantic finds a private attribute by way of exceptions, at each access.
+        names: ClaimNames = (self.__pydantic_private__ or {}).get("_names", _USUAL_NAMES)
+        return names
+
+    @property
     def scopes(self) -> frozenset[str]:
         """What the token allows, as a set, however the provider writes it."""
         scope = self.scope if self.scope is not None else self.claim("scp")
@@ -112,7 +121,7 @@ class TokenData(BaseModel):
         A token without it speaks for nobody that can be told apart: no other claim takes its place,
         because a username and a client may have the name that is somebody else's identifier.
         """
-        chosen = _identifier(self.claim(self._names.subject))
+        chosen = _identifier(self.claim(self._claim_names.subject))
         return chosen if isinstance(chosen, str) and chosen else None
 
     @property
@@ -122,7 +131,7 @@ class TokenData(BaseModel):
         Providers write them as a list, as words in a string, or as the members of an object that
         are true, or that say where the role was granted (Zitadel).
         """
-        roles = self.claim(self._names.roles)
+        roles = self.claim(self._claim_names.roles)
         if isinstance(roles, dict):
             return frozenset(role for role, granted in roles.items() if _is_granted(granted))
         return _words(roles)
@@ -132,7 +141,11 @@ class TokenData(BaseModel):
 
         It is None where the token has no such member.
         """
-        return _find(self.__dict__ | (self.model_extra or {}), name)
+        others = self.model_extra or {}
+        for members in (self.__dict__, others):
+            if name in members:
+                return members[name]
+        return _find(self.__dict__ | others, name)
 
 
 def _find(members: object, path: str) -> object:

@@ -8,7 +8,6 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import partial
-from hashlib import blake2b
 
 import httpx2
 
@@ -153,18 +152,6 @@ class Introspector:
             self._cache.evict(cache_key(self._settings, token))
             raise
         return known.data
-
-    def describe(self, known: Token) -> dict[str, str]:
-        """Return what the log says about a caller: the subject may be a name or an address."""
-        found: dict[str, str] = {}
-        if known.data.client_id is not None:
-            found["client_id"] = known.data.client_id
-        if known.data.subject is not None:
-            # The key keeps those who have a list of all names from finding the one of a hash.
-            key = self._settings.client_secret.get_secret_value().encode()[: blake2b.MAX_KEY_SIZE]
-            subject = f"{known.data.iss} {known.data.subject}".encode()
-            found["subject"] = blake2b(subject, key=key, digest_size=8).hexdigest()
-        return found
 
     async def login_endpoints(self) -> tuple[str, str]:
         """Return where a browser signs in, and where it gets its token.

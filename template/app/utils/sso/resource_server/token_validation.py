@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from hashlib import blake2b
 from typing import NamedTuple, Self
 
 from pydantic import ValidationError
@@ -74,6 +75,8 @@ class Token:
     checked_at: float
     scopes: frozenset[str]
     fault: Fault | None
+    # What the log says about the caller.
+    caller: Mapping[str, str]
 
     def ending_with(self, signed: TokenData) -> Self:
         """Return the token with the earlier end, of its own and that of the signed claims."""
@@ -132,7 +135,7 @@ class TokenValidator:
             fault = self._inactive(jwt)
         if fault is None:
             fault = self._wrong_kind(data, members, jwt, is_complete) or self._wrong_origin(data)
-        return Token(data, checked_at, data.scopes, fault)
+        return Token(data, checked_at, data.scopes, fault, self._describe(data))
 
     def validate(self, token: Token, required_scopes: Sequence[str]) -> None:
         """Return if the token is valid now, for a request that needs ``required_scopes``.
@@ -155,6 +158,18 @@ class TokenValidator:
             logger.info("A token without a scope that the route requires was refused")
             REFUSALS.add(1, {"reason": "scope"})
             raise ScopeInsufficient(list(required_scopes))
+
+    def _describe(self, data: TokenData) -> dict[str, str]:
+        """Return what the log says about a caller: the subject may be a name or an address."""
+        found: dict[str, str] = {}
+        if data.client_id is not None:
+            found["client_id"] = data.client_id
+        if data.subject is not None:
+            # The key keeps those who have a list of all names from finding the one of a hash.
+            key = self._settings.client_secret.get_secret_value().encode()[: blake2b.MAX_KEY_SIZE]
+            subject = f"{data.iss} {data.subject}".encode()
+            found["subject"] = blake2b(subject, key=key, digest_size=8).hexdigest()
+        return found
 
     def _validate_time(self, data: TokenData) -> None:
         now = self._clock.time()
