@@ -19,6 +19,7 @@ from sqlalchemy import Connection, event
 from sqlalchemy.engine import ExceptionContext, ExecutionContext
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.orm import Session
 from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
 
 from app.core.deadline import commit_begins
@@ -233,6 +234,34 @@ def _say_what_is_unknown(context: ExceptionContext) -> OutcomeUnknown | None:
         getattr(error, "sqlstate", None) or type(error).__name__,
     )
     return OutcomeUnknown()
+
+
+def has_nothing_to_commit(session: Session) -> bool:
+    """Whether all that a session has done are plain reads, and nobody would hear of its commit.
+
+    Its end is then no statement, and needs no greenlet to wait for one.
+    """
+    transaction = session._transaction
+    if transaction is None:
+        return True
+    # Without a connection, a task that was left behind may be about to get one.
+    if transaction.nested or not transaction._connections or not session._is_clean():
+        return False
+    if session.dispatch.before_commit or session.dispatch.after_commit:
+        return False
+    return all(_ends_in_silence(connection) for connection, *_ in transaction._connections.values())
+
+
+def _ends_in_silence(connection: Connection) -> bool:
+    """Whether nothing is sent when a connection is returned, by us, a driver or a listener."""
+    if connection.closed or connection.invalidated:
+        return False
+    engine = connection.engine
+    if engine.dispatch.commit or engine.dispatch.rollback or engine.pool.dispatch.reset:
+        return False
+    # Another driver than asyncpg's, on an engine of a team's own, counts as in a transaction.
+    driver = _driver(connection)
+    return getattr(driver, "_transaction", driver) is None
 
 
 def begin_now(connection: Connection) -> None:

@@ -2,19 +2,23 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from traceback import format_exception
 from unittest.mock import Mock
 
+import anyio
 import httpx2
 import pytest
-from fastapi import BackgroundTasks, FastAPI, Request, Response, WebSocket
+from fastapi import BackgroundTasks, Depends, FastAPI, Request, Response, WebSocket
+from fastapi.exceptions import FastAPIError
 from fastapi.responses import EventSourceResponse, StreamingResponse
 from sqlalchemy import event, text
+from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import IntegrityError, InvalidRequestError, SQLAlchemyError
+from sqlalchemy.orm import Session
 from sqlmodel import select
 from sqlmodel.ext.asyncio.session import AsyncSession
-from starlette.types import Message
+from starlette.types import Message, Receive, Scope, Send
 
 from app.core.errors import NotFound, add_exception_handlers
 from app.core.middleware import ErrorBoundary
@@ -33,6 +37,7 @@ pytestmark = pytest.mark.committed
 
 TITLES = select(Note.title)
 SLOW = text("SELECT pg_sleep(2)")
+LONG_READ = text("SELECT count(*) FROM pg_class a, pg_class b, pg_class c, pg_class d")
 
 
 @pytest.fixture
@@ -340,14 +345,146 @@ async def test_a_read_whose_session_ends_meanwhile_is_not_tried_again(small: Dat
     # The server sees the end of the connection before the one who closes it is done.
     event.listen(engine, "invalidate", lambda it, *_: it.driver_connection.terminate())
     session = small.read_sessionmaker()
-    read = text("SELECT count(*) FROM pg_class a, pg_class b, pg_class c, pg_class d")
-    reading = asyncio.create_task(session.scalar(read))
+    reading = asyncio.create_task(session.scalar(LONG_READ))
     await asyncio.sleep(0.3)
     await session.invalidate()
     with pytest.raises(SQLAlchemyError):
         await reading
     assert opened.call_count == 1
     await assert_nothing_leaked(small)
+
+
+@pytest.mark.parametrize("dependency", [DbSession, ReadSession])
+async def test_a_task_that_is_in_the_middle_of_a_plain_read_spoils_no_connection(
+    app: FastAPI, small: Database, dependency: object
+) -> None:
+    started: list[asyncio.Task[object]] = []
+
+    @app.get("/")
+    async def read(session: dependency) -> None:  # type: ignore[valid-type]
+        started.append(asyncio.create_task(session.scalar(LONG_READ)))  # type: ignore[attr-defined]
+        await asyncio.sleep(0.3)
+
+    for _ in range(2):
+        async with calling(app) as client:
+            assert (await client.get("/")).status_code == 200
+        with pytest.raises(SQLAlchemyError):
+            await started.pop()
+        await assert_nothing_leaked(small)
+
+
+@pytest.mark.parametrize("moment", ["before_commit", "after_commit"])
+async def test_who_listens_hears_of_the_commit_of_a_request_that_only_reads(
+    app: FastAPI, small: Database, moment: str
+) -> None:
+    heard: list[Session] = []
+
+    @app.get("/")
+    async def read(session: DbSession) -> None:
+        event.listen(session.sync_session, moment, heard.append)
+        await session.exec(TITLES)
+
+    async with calling(app) as client:
+        assert (await client.get("/")).status_code == 200
+    assert len(heard) == 1
+    await assert_nothing_leaked(small)
+
+
+@pytest.mark.parametrize("moment", ["commit", "rollback"])
+async def test_who_listens_to_the_engine_hears_how_a_read_ends(
+    app: FastAPI, small: Database, moment: str
+) -> None:
+    heard: list[object] = []
+    event.listen(small.engine.sync_engine, moment, heard.append)
+
+    @app.get("/")
+    async def read(session: DbSession) -> None:
+        await session.exec(TITLES)
+
+    async with calling(app) as client:
+        assert (await client.get("/")).status_code == 200
+    assert len(heard) == (moment == "commit")
+
+
+async def test_who_resets_connections_may_do_so_with_a_statement_after_a_read(
+    app: FastAPI, small: Database
+) -> None:
+    engine, discarded = small.engine.sync_engine, Mock()
+
+    def reset(connection: DBAPIConnection, _entry: object, _state: object) -> None:
+        cursor = connection.cursor()
+        cursor.execute("DISCARD PLANS")
+        cursor.close()
+
+    event.listen(engine, "reset", reset)
+    event.listen(engine, "invalidate", discarded)
+
+    @app.get("/")
+    async def read(session: ReadSession) -> None:
+        await session.exec(TITLES)
+
+    async with calling(app) as client:
+        for _ in range(2):
+            assert (await client.get("/")).status_code == 200
+    assert discarded.call_count == 0
+
+
+@pytest.mark.parametrize("fails", [False, True])
+async def test_a_task_group_around_the_application_does_not_cut_off_the_end(
+    app: FastAPI, small: Database, fails: bool
+) -> None:
+    """FastAPI protects the end of its generators alike."""
+    discarded = Mock()
+    event.listen(small.engine.sync_engine, "invalidate", discarded)
+
+    @app.get("/")
+    async def write(session: DbSession) -> None:
+        session.add(Note(title="first"))
+        await session.flush()
+        if fails:
+            around[0].cancel()
+            await anyio.lowlevel.checkpoint()
+        event.listen(session.sync_session, "before_commit", lambda _: around[0].cancel())
+
+    around: list[anyio.CancelScope] = []
+
+    async def limited(scope: Scope, receive: Receive, send: Send) -> None:
+        with anyio.CancelScope() as here:
+            around.append(here)
+            await app(scope, receive, send)
+
+    transport = httpx2.ASGITransport(limited, raise_app_exceptions=False)
+    async with httpx2.AsyncClient(transport=transport, base_url="http://test") as client:
+        with suppress(AssertionError):
+            await client.get("/")
+    assert discarded.call_count == 0
+    async with small.reading() as session:
+        assert [*await session.exec(TITLES)] == ([] if fails else ["first"])
+
+
+async def test_what_was_added_after_a_read_is_stored_without_a_flush(
+    app: FastAPI, small: Database
+) -> None:
+    @app.get("/")
+    async def write(session: DbSession) -> None:
+        await session.exec(TITLES)
+        session.add(Note(title="last"))
+
+    async with calling(app) as client:
+        assert (await client.get("/")).status_code == 200
+    async with small.reading() as session:
+        assert [*await session.exec(TITLES)] == ["last"]
+
+
+@pytest.mark.parametrize("dependency", [DbSession, ReadSession])
+async def test_nothing_that_ends_after_the_response_may_depend_on_a_session(
+    app: FastAPI, dependency: object
+) -> None:
+    async def late(session: dependency) -> AsyncIterator[None]:  # type: ignore[valid-type]
+        yield
+
+    with pytest.raises(FastAPIError, match="function"):
+        app.get("/", dependencies=[Depends(late)])(_note)
 
 
 async def test_an_exception_handler_that_uses_it_fails_and_keeps_no_connection(
