@@ -26,7 +26,14 @@ async def find_row[T: TableBase](session: AsyncSession, table: type[T], key: UUI
     Raises:
         NotFound: There is none.
     """
-    row = await session.get(table, key)
+    row: T | None
+    if session.identity_map:
+        row = await session.get(table, key)
+    else:
+        # A session without rows cannot have this one, and get() builds its statement each time.
+        found = await session.exec(_with_key(table), params={"key": key})
+        # A collection that is joined repeats the row.
+        row = found.unique().one_or_none()
     if row is None:
         raise NotFound
     return row
@@ -54,11 +61,15 @@ async def lock_row[T: TableBase](
 
 
 @cache
+def _with_key[T: TableBase](table: type[T]) -> SelectOfScalar[T]:
+    return select(table).where(col(table.id) == bindparam("key"))
+
+
+@cache
 def _locked[T: TableBase](table: type[T]) -> SelectOfScalar[T]:
     # FOR NO KEY UPDATE, as an UPDATE itself takes. FOR UPDATE would wait for every transaction that
     # inserts a row with a foreign key to this one, and on a busy table they never end.
-    statement = select(table).where(col(table.id) == bindparam("key"))
-    return statement.with_for_update(key_share=True)
+    return _with_key(table).with_for_update(key_share=True)
 
 
 async def insert_row[T: TableBase](

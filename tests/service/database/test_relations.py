@@ -42,6 +42,18 @@ class Book(ShelfBase, table=True):
     shelf: Shelf = Relationship(back_populates="books", sa_relationship_kwargs={"lazy": "selectin"})
 
 
+class Room(ShelfBase, table=True):
+    """It is read with its chairs, in one statement."""
+
+    chairs: list["Chair"] = Relationship(sa_relationship_kwargs={"lazy": "joined"})
+
+
+class Chair(ShelfBase, table=True):
+    """It stands in a room."""
+
+    room_id: UUID = Field(foreign_key="room.id")
+
+
 class ShelfRead(ResponseSchema):
     name: str
 
@@ -68,6 +80,16 @@ async def shelf(session: AsyncSession) -> Shelf:
     await session.commit()
     session.expunge_all()
     return row
+
+
+async def test_a_row_is_found_with_a_collection_that_is_joined(
+    session: AsyncSession, shelf: Shelf
+) -> None:
+    room = await insert_row(session, Room, {})
+    session.add_all([Chair(room_id=room.id) for _ in range(2)])
+    await session.commit()
+    session.expunge_all()
+    assert len((await find_row(session, Room, room.id)).chairs) == 2
 
 
 @pytest.fixture

@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from uuid import UUID
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import event, text
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.orm import ORMExecuteState
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from app.core.errors import NotFound, PreconditionFailed, problem_from_database_error
@@ -39,6 +40,32 @@ async def notes(session: AsyncSession, database: Database) -> Sequence[Note]:
 
 async def test_a_row_is_found_by_its_key(session: AsyncSession, notes: Sequence[Note]) -> None:
     assert await find_row(session, Note, notes[3].id) is notes[3]
+
+
+async def test_a_row_that_the_session_has_is_not_read_again(
+    session: AsyncSession, notes: Sequence[Note]
+) -> None:
+    reads: list[ORMExecuteState] = []
+    event.listen(session.sync_session, "do_orm_execute", reads.append)
+    assert await find_row(session, Note, notes[3].id) is notes[3]
+    assert reads == []
+
+
+@pytest.mark.committed
+async def test_a_session_without_rows_reads_the_one_that_it_is_asked_for(
+    database: Database,
+) -> None:
+    async with database.sessionmaker.begin() as session:
+        session.add(note := Note(title="first"))
+    async with database.reading() as session:
+        found = await find_row(session, Note, note.id)
+        assert found.title == "first"
+        assert await find_row(session, Note, note.id) is found
+        with pytest.raises(NotFound):
+            await find_row(session, Note, uuid7())
+    async with database.reading() as session:
+        with pytest.raises(NotFound):
+            await find_row(session, Note, uuid7())
 
 
 @pytest.mark.parametrize("key", [UUID(int=0), UUID(int=2**128 - 1), uuid7()])
