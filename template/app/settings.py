@@ -6,7 +6,8 @@ environment or in ``.env``. The settings of the template's code are in ``app/cor
 
 from typing import Annotated
 
-from fastapi import Depends, Request
+from fastapi import Depends
+from fastapi.requests import HTTPConnection
 
 from app.core.settings import CoreSettings, JwtType
 
@@ -20,9 +21,9 @@ class Settings(CoreSettings):
     """Whether to create a user from the token at a caller's first request."""
 
 
-async def get_settings(request: Request) -> Settings:
+async def get_settings(connection: HTTPConnection) -> Settings:
     """Return the application's settings."""
-    settings: Settings = request.app.state.settings
+    settings: Settings = connection.app.state.settings
     return settings
 
 

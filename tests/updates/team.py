@@ -152,8 +152,8 @@ def _add_code(folder: Path) -> None:
     if "from pydantic import Field\n" not in settings.read_text("utf-8"):
         _replace(
             settings,
-            "from fastapi import Depends, Request\n",
-            "from fastapi import Depends, Request\nfrom pydantic import Field\n",
+            "\n\nfrom app.core.settings import ",
+            "\nfrom pydantic import Field\n\nfrom app.core.settings import ",
         )
 
 

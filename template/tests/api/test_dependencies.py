@@ -4,7 +4,8 @@ from collections.abc import AsyncIterator
 
 import httpx2
 import pytest
-from fastapi import FastAPI
+from fastapi import FastAPI, WebSocket
+from starlette.types import Message
 
 from app.api.dependencies import CurrentUser
 from app.main import create_app
@@ -38,6 +39,27 @@ async def test_the_settings_are_those_of_the_application(
     caller: httpx2.AsyncClient, settings: Settings
 ) -> None:
     assert (await caller.get("/audience")).json() == settings.sso_audience
+
+
+async def test_a_web_socket_has_the_settings_too(settings: Settings) -> None:
+    app = create_app(settings)
+
+    @app.websocket("/audience")
+    async def send_audience(socket: WebSocket, settings: CurrentSettings) -> None:
+        await socket.accept()
+        await socket.send_text(settings.sso_audience)
+
+    sent: list[Message] = []
+
+    async def receive() -> Message:
+        return {"type": "websocket.connect"}
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    scope = {"type": "websocket", "path": "/audience", "headers": [], "query_string": b""}
+    await app(scope, receive, send)
+    assert sent[1]["text"] == settings.sso_audience
 
 
 async def test_a_caller_whom_the_service_does_not_know_is_not_the_current_user(
