@@ -133,6 +133,7 @@ LIST = "by hand: list of 20"
 CREATE = "by hand: create"
 UPDATE = "by hand: update"
 ME = "`/me`"
+BESIDE_ONE = "`/me` beside one resource"
 
 # What a caller gets, beside the same by hand.
 CASES = [
@@ -165,8 +166,17 @@ CASES = [
     Case("`/me`, jwt, a new token each time", service(SSO_MODE="jwt"), new_jwts, ONE),
     Case("`/me`, both", service(SSO_MODE="both"), one_jwt, ONE),
     Case("`/me`, both, a new token each time", service(SSO_MODE="both"), new_jwts, ONE),
-    Case("`/me` beside 30 resources", _beside(30), _get(_ME), ME, goal=0.95),
-    Case("`/me` beside 100 resources", _beside(100), _get(_ME), ME, goal=0.95, is_short=True),
+    # The same program, because each process has a heap of its own, which costs more or less.
+    Case(BESIDE_ONE, WAYS, _get(_ME), BESIDE_ONE, is_short=True),
+    Case("`/me` beside 30 resources", _beside(30), _get(_ME), BESIDE_ONE, goal=0.95),
+    Case(
+        "`/me` beside 100 resources",
+        _beside(100),
+        _get(_ME),
+        BESIDE_ONE,
+        goal=0.95,
+        is_short=True,
+    ),
     Case("`/me`, 2 workers", service("--workers", "2"), _get(_ME), ONE),
     Case(LIST, BY_HAND, _get("/user?limit=20"), LIST, is_short=True),
     Case(

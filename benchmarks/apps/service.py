@@ -9,6 +9,7 @@ from typing import Annotated, Any
 from uuid import UUID
 
 from fastapi import APIRouter, Query
+from sqlalchemy import bindparam
 from sqlmodel import col, select
 
 from app import server
@@ -77,10 +78,12 @@ def ways_to_read() -> APIRouter:
         return {name: getattr(user, name) for name in UserRead.model_fields}
 
     columns = [getattr(User, name) for name in UserRead.model_fields]
+    # As find_row has its statement, built once.
+    by_key = select(*columns).where(col(User.id) == bindparam("key"))
 
     @router.get("/columns/{key}")
     async def only_columns(_reader: UserReader, key: UUID, session: ReadSession) -> UserRead:
-        result = await session.exec(select(*columns).where(col(User.id) == key))
+        result = await session.exec(by_key, params={"key": key})
         return UserRead.model_validate(result.one()._mapping)
 
     return router
