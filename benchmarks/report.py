@@ -38,7 +38,7 @@ def table(results: list[Result]) -> str:
     for it in results:
         is_limit = it.case.limit == it.case.name
         ratio, tail = ("1", "1") if is_limit else (f"{it.ratio:.3f}", f"{it.tail:.1f}")
-        of = "" if it.case.limit.startswith("by hand") else f" of {it.case.limit}"
+        of = "" if is_limit or it.case.limit.startswith("by hand") else f" of {it.case.limit}"
         lines.append(
             f"| {it.case.name} | {ratio}{of} | {it.case.goal or ''} | {it.cpu * 1e6:.0f}"
             f" | {it.p50 * 1e3:.1f} | {it.p99 * 1e3:.1f} | {tail} | {it.memory / 1e6:.0f} |"
